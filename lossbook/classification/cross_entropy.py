@@ -1,0 +1,65 @@
+"""Cross entropy: the negative log-probability that a softmax gives to the truth.
+
+Chapter: https://lossbook.example/classification/cross_entropy/
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["cross_entropy"]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Softmax cross entropy, one value per position, in nats.
+
+    With target probabilities q (one-hot for integer labels) and label smoothing epsilon::
+
+        loss = -sum_j q'_j log softmax(logits)_j,    q' = (1 - epsilon) q + epsilon / C
+
+    Without smoothing and for an integer label y this is logsumexp(logits) - logits_y.
+
+    Args:
+        logits: Unnormalized scores, shape `(N, C, *)`. No softmax before this loss.
+        labels: Integer classes in [0, C), int64 of shape `(N, *)`; or target probabilities that
+            sum to 1 over the classes, floating, shape `(N, C, *)`. Values are not checked.
+        label_smoothing: Probability mass epsilon in [0, 1) spread evenly over all C classes.
+
+    Returns:
+        The loss of each position, shape `(N, *)`, in the dtype of `logits`.
+
+    Raises:
+        ValueError: If `logits` has fewer than two dimensions, the shapes disagree or
+            `label_smoothing` is outside [0, 1).
+
+    Reference:
+        Good, "Rational Decisions", Journal of the Royal Statistical Society B 14, 1952.
+        Label smoothing: Szegedy et al., "Rethinking the Inception Architecture for Computer
+        Vision", CVPR 2016, section 7. arXiv:1512.00567
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+        >>> cross_entropy(logits, torch.tensor([0, 1]))
+        tensor([0.6931, 2.1269])
+    """
+    if logits.dim() < 2:
+        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    soft = labels.is_floating_point()
+    expected = logits.shape if soft else logits.shape[:1] + logits.shape[2:]
+    if labels.shape != expected:
+        kind = "target probabilities" if soft else "integer labels"
+        raise ValueError(f"expected {kind} of shape {tuple(expected)}, got {tuple(labels.shape)}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"expected label_smoothing in [0, 1), got {label_smoothing}")
+
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    log_p = logits.log_softmax(1, dtype=wide)
+    if soft:
+        targets = (1 - label_smoothing) * labels.to(wide) + label_smoothing / logits.shape[1]
+        # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
+        losses = -(targets * log_p.masked_fill((targets == 0) & log_p.isneginf(), 0)).sum(1)
+    else:
+        losses = -log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
+        if label_smoothing > 0:
+            losses = (1 - label_smoothing) * losses - label_smoothing * log_p.mean(1)
+    return losses.to(logits.dtype)

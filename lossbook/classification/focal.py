@@ -1,0 +1,118 @@
+"""Focal loss: cross entropy that fades on examples already classified well.
+
+Chapter: https://lossbook.example/classification/focal/
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+__all__ = ["focal_loss", "sigmoid_focal_loss"]
+
+
+def focal_loss(
+    logits: Tensor, labels: Tensor, *, gamma: float = 2.0, alpha: Tensor | None = None
+) -> Tensor:
+    """Focal loss over a softmax, one value per position.
+
+    With p_t the softmax probability of the true class t::
+
+        loss = -alpha_t (1 - p_t)^gamma log p_t
+
+    The paper defines it for two classes; this is its usual extension to C classes.
+
+    Args:
+        logits: Unnormalized scores, shape `(N, C, *)`. No softmax before this loss.
+        labels: Integer classes in [0, C), int64, shape `(N, *)`.
+        gamma: Focusing exponent, at least 0; 0 is cross entropy. The paper's 2.0 is the default.
+        alpha: Weight of each class, shape `(C,)`, or None for no weights. It multiplies the loss
+            and does not change p_t.
+
+    Returns:
+        The loss of each position, shape `(N, *)`, in the dtype of `logits`.
+
+    Raises:
+        ValueError: If `logits` has fewer than two dimensions, `labels` or `alpha` has another
+            shape, or `gamma` is negative.
+
+    Reference:
+        Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
+        >>> focal_loss(logits, torch.tensor([0, 0]))
+        tensor([1.7329e-01, 1.0928e-04])
+    """
+    if logits.dim() < 2:
+        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    expected = logits.shape[:1] + logits.shape[2:]
+    if labels.shape != expected:
+        raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")
+    if not gamma >= 0:
+        raise ValueError(f"expected gamma >= 0, got {gamma}")
+    if alpha is not None and tuple(getattr(alpha, "shape", ())) != (logits.shape[1],):
+        raise ValueError(f"expected alpha of shape ({logits.shape[1]},), got {alpha}")
+
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    log_p = logits.log_softmax(1, dtype=wide).gather(1, labels.unsqueeze(1)).squeeze(1)
+    # The floor keeps the slope of the power finite where gamma < 1 and p_t has rounded to 1.
+    miss = (-log_p.expm1()).clamp_min(torch.finfo(wide).tiny)
+    losses = -(miss**gamma) * log_p
+    if alpha is not None:
+        losses = alpha.to(wide)[labels] * losses
+    return losses.to(logits.dtype)
+
+
+def sigmoid_focal_loss(
+    logits: Tensor, targets: Tensor, *, gamma: float = 2.0, alpha: float | None = 0.25
+) -> Tensor:
+    """Focal loss over a sigmoid, one value per logit.
+
+    With p the sigmoid of the logit, p_t = p where the target is 1 and 1 - p where it is 0::
+
+        loss = -alpha_t (1 - p_t)^gamma log p_t
+
+    A soft target y mixes the two: y times the loss of a 1 plus 1 - y times the loss of a 0.
+
+    Args:
+        logits: Scores, shape `(*)`. No sigmoid before this loss.
+        targets: Labels in [0, 1], shape `(*)`. Values are not checked.
+        gamma: Focusing exponent, at least 0; 0 is binary cross entropy. The paper's 2.0 is the
+            default.
+        alpha: Weight of the positives, in [0, 1]; negatives weigh 1 - alpha. None turns it off.
+            The paper's 0.25 is the default.
+
+    Returns:
+        The loss of each logit, shape `(*)`, in the dtype of `logits`. The paper divides their sum
+        by the number of positives, not by the number of logits.
+
+    Raises:
+        ValueError: If the shapes differ, `gamma` is negative or `alpha` is outside [0, 1].
+
+    Reference:
+        Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
+
+    Example:
+        >>> import torch
+        >>> sigmoid_focal_loss(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
+        tensor([4.3322e-02, 8.1962e-05])
+    """
+    if logits.shape != targets.shape:
+        raise ValueError(
+            f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"
+        )
+    if not gamma >= 0:
+        raise ValueError(f"expected gamma >= 0, got {gamma}")
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"expected alpha in [0, 1] or None, got {alpha}")
+
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    targets = targets.to(wide)
+    # Both factors come from log-probabilities: sigmoid(x)^gamma has a nan slope once it underflows.
+    log_p, log_q = logsigmoid(logits.to(wide)), logsigmoid(-logits.to(wide))
+    positives = -targets * torch.exp(gamma * log_q) * log_p
+    negatives = (targets - 1) * torch.exp(gamma * log_p) * log_q
+    if alpha is not None:
+        positives, negatives = alpha * positives, (1 - alpha) * negatives
+    return (positives + negatives).to(logits.dtype)

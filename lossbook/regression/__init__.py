@@ -1,0 +1,1 @@
+"""Losses on real-valued targets."""

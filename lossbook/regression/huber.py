@@ -1,0 +1,97 @@
+"""Huber loss and smooth L1: quadratic near zero, linear in the tails.
+
+Chapter: https://lossbook.example/regression/huber/
+"""
+
+from torch import Tensor
+
+__all__ = ["huber_loss", "smooth_l1_loss"]
+
+
+def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
+    """Huber loss, one value per element.
+
+    With the residual r = prediction - target::
+
+        loss = r^2 / 2                     where |r| <= delta
+               delta (|r| - delta / 2)     elsewhere
+
+    The slope never exceeds `delta`. As `delta` grows the loss becomes half the squared error;
+    divided by `delta` it becomes the absolute error as `delta` shrinks.
+
+    Args:
+        predictions: Predicted values, shape `(*)`, any real numbers in the unit of the targets.
+        targets: True values, shape `(*)`.
+        delta: Residual at which the loss turns linear, positive, in the unit of the targets.
+            The default 1.0 is PyTorch's; the paper leaves it to the noise level.
+
+    Returns:
+        The loss of each element, shape `(*)`, in the dtype of `predictions`.
+
+    Raises:
+        ValueError: If the shapes differ or `delta` is not positive.
+
+    Reference:
+        Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35,
+        1964.
+
+    Example:
+        >>> import torch
+        >>> huber_loss(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 0.0]))
+        tensor([0.1250, 7.5000])
+    """
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
+        )
+    if not delta > 0:
+        raise ValueError(f"expected delta > 0, got {delta}")
+
+    residuals = predictions - targets.to(predictions.dtype)
+    clipped = residuals.clamp(-delta, delta)
+    return clipped * (residuals - clipped / 2)
+
+
+def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -> Tensor:
+    """Smooth L1 loss, one value per element: the Huber loss divided by its threshold.
+
+    With the residual r = prediction - target::
+
+        loss = r^2 / (2 beta)     where |r| <= beta
+               |r| - beta / 2     elsewhere
+
+    The slope in the tails is 1 whatever `beta` is; `beta = 0` is the absolute error.
+
+    Args:
+        predictions: Predicted values, shape `(*)`, any real numbers in the unit of the targets.
+        targets: True values, shape `(*)`.
+        beta: Residual at which the loss turns linear, at least 0, in the unit of the targets.
+            The paper's 1.0 is the default.
+
+    Returns:
+        The loss of each element, shape `(*)`, in the dtype of `predictions`.
+
+    Raises:
+        ValueError: If the shapes differ or `beta` is negative.
+
+    Reference:
+        Girshick, "Fast R-CNN", ICCV 2015, eq. 3. arXiv:1504.08083
+
+    Example:
+        >>> import torch
+        >>> smooth_l1_loss(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 0.0]), beta=2.0)
+        tensor([0.0625, 7.0000])
+    """
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
+        )
+    if not beta >= 0:
+        raise ValueError(f"expected beta >= 0, got {beta}")
+
+    residuals = predictions - targets.to(predictions.dtype)
+    if beta == 0:
+        return residuals.abs()
+    # Dividing first keeps a beta too small for the dtype from rounding the loss to 0.
+    clipped = (residuals / beta).clamp(-1, 1)
+    return clipped * (residuals - beta * clipped / 2)
