@@ -1,0 +1,1 @@
+"""What turns chapters into pages, and what their cells import."""

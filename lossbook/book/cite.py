@@ -1,0 +1,85 @@
+"""Citations: `[@key]` and `[@key, eq. 5]` in a chapter, rendered from `docs/references.bib`."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lossbook.book.chapters import DOCS, ChapterError
+
+BIBLIOGRAPHY = DOCS / "references.bib"
+_CITATION = re.compile(r"\[@(?P<key>[\w-]+)(?:, (?P<where>[^\]]+))?\]")
+
+
+@cache
+def entries(path: Path = BIBLIOGRAPHY) -> dict[str, Any]:
+    """Read the bibliography: every entry by its key.
+
+    Raises:
+        ChapterError: If the file is not BibTeX, or holds a key twice.
+    """
+    from pybtex.database import parse_string
+    from pybtex.exceptions import PybtexError
+
+    text = path.read_text()
+    keys = [(m[1], text[: m.start()].count("\n") + 1) for m in re.finditer(r"^@\w+\{([^,]+),", text, re.M)]
+    for i, (key, line) in enumerate(keys):
+        if key in {k for k, _ in keys[:i]}:
+            raise ChapterError(path, line, f"the key {key!r} stands twice")
+    try:
+        return dict(parse_string(text, "bibtex").entries)
+    except PybtexError as error:
+        line = getattr(error, "lineno", None) or 1
+        raise ChapterError(path, line, str(error)) from None
+
+
+def short(key: str) -> str:
+    """Name a work as the text does: `Lin et al., 2017`."""
+    entry = entries()[key]
+    names = [str(" ".join(p.prelast_names + p.last_names)) for p in entry.persons["author"]]
+    names = [re.sub(r"[{}\\'\"`^~]", "", name) for name in names]
+    who = names[0] if len(names) == 1 else f"{names[0]} and {names[1]}"
+    return f"{who if len(names) < 3 else names[0] + ' et al.'}, {entry.fields['year']}"
+
+
+@cache
+def full(key: str) -> str:
+    """Format a work for the list of references, as HTML."""
+    from pybtex.plugin import find_plugin
+
+    style = find_plugin("pybtex.style.formatting", "unsrt")()
+    backend = find_plugin("pybtex.backends", "html")()
+    (entry,) = style.format_entries([entries()[key]])
+    return " ".join(str(entry.text.render(backend)).split())
+
+
+def cite(text: str, path: Path) -> tuple[str, list[str]]:
+    """Replace the citations of a text by links to its list of references.
+
+    Returns:
+        The text, and the keys that it cites in the order of their first use.
+
+    Raises:
+        ChapterError: If a key is not in the bibliography.
+    """
+    keys: list[str] = []
+
+    def link(match: re.Match[str]) -> str:
+        key = match["key"]
+        if key not in entries():
+            line = text[: match.start()].count("\n") + 1
+            raise ChapterError(path, line, f"{key!r} is not in {BIBLIOGRAPHY.name}")
+        keys.append(key)
+        where = f", {match['where']}" if match["where"] else ""
+        return f"([{short(key)}](#ref-{key}){where})"
+
+    replaced = _CITATION.sub(link, text)
+    return replaced, list(dict.fromkeys(keys))
+
+
+def references(keys: list[str]) -> str:
+    """Write the list of references of a page."""
+    if not keys:
+        return ""
+    items = "\n".join(f'<li id="ref-{key}">{full(key)}</li>' for key in keys)
+    return f'\n## References\n\n<ul class="references">\n{items}\n</ul>\n'

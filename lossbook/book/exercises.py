@@ -1,0 +1,27 @@
+"""Exercises: checks that run offline and say what is wrong without giving the answer away."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["attempt"]
+
+strict = False
+
+
+@contextmanager
+def attempt() -> Iterator[None]:
+    """Check an attempt: what fails is printed as `Not yet: ...`, what passes as `Solved.`.
+
+    Example:
+        >>> with attempt():
+        ...     assert 1 + 1 == 3, "one and one must give three"
+        Not yet: one and one must give three
+    """
+    try:
+        yield
+    except (AssertionError, NotImplementedError) as error:
+        if strict:
+            raise
+        print(f"Not yet: {error}" if str(error) else "Not yet.")
+    else:
+        print("Solved.")

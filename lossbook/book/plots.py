@@ -1,0 +1,204 @@
+"""Figures for chapters: Altair charts with alt text, computed by the functions they show."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Table", "bars", "curves", "loss_and_gradient"]
+
+# Okabe and Ito's colors, told apart by readers with any color vision.
+COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
+DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4]]
+INK = "#1b1b1f"
+
+
+@alt.theme.register("lossbook", enable=True)
+def _theme() -> alt.theme.ThemeConfig:
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 13}
+    return {
+        "background": None,  # type: ignore[typeddict-item]
+        "config": {
+            "font": "inherit",
+            "axis": {
+                **text,
+                "domainColor": INK,
+                "tickColor": INK,
+                "gridColor": INK,
+                "gridOpacity": 0.12,
+                "titleFontWeight": "normal",
+            },
+            "legend": {**text, "orient": "top", "title": None, "symbolStrokeWidth": 2.5},
+            "line": {"strokeWidth": 2.5},
+            "range": {"category": COLORS},
+            "text": {"color": INK, "fontSize": 12},
+            "view": {"stroke": None, "continuousWidth": 420, "continuousHeight": 170},
+        },
+    }
+
+
+def loss_and_gradient(
+    loss: Callable[..., Tensor],
+    x: Sequence[float] | Tensor,
+    *,
+    inputs: Callable[[Tensor], tuple[Tensor, ...]],
+    sliders: Mapping[str, Sequence[float]],
+    at: Mapping[str, float],
+    x_title: str,
+    alt_text: str,
+    reference: tuple[str, Callable[..., Tensor]] | None = None,
+    clip: tuple[float, float] | None = None,
+) -> alt.VConcatChart:
+    """Draw a loss and its gradient along `x`, with a slider for each setting.
+
+    Every number is computed here by `loss` and autograd, on the grid that the sliders step through.
+
+    Args:
+        loss: The vetted function.
+        x: The quantity on the horizontal axis, shape `(n,)`.
+        inputs: Turns x into the inputs of `loss`, whose values have shape `(n,)`.
+        sliders: For each setting, the equally spaced values to step through.
+        at: The values that the chart starts with.
+        x_title: What x is.
+        alt_text: What the chart shows, in a sentence; the numbers are added.
+        reference: Name and function of a loss to compare with, drawn for the same x.
+        clip: Range of the vertical axis of the loss.
+
+    Returns:
+        Two panels, loss above gradient.
+    """
+    x = torch.as_tensor(x, dtype=torch.float64)
+    name = loss.__name__
+
+    def rows(label: str, function: Callable[..., Tensor], **settings: float) -> list[dict[str, Any]]:
+        point = x.clone().requires_grad_()
+        value = function(*inputs(point), **settings)
+        (slope,) = torch.autograd.grad(value.sum(), point)
+        return [
+            {"x": a, "loss": b, "gradient": c, "curve": label, **settings}
+            for a, b, c in zip(_short(x), _short(value), _short(slope), strict=True)
+        ]
+
+    grid = [dict(zip(sliders, v, strict=True)) for v in itertools.product(*sliders.values())]
+    data = [row for settings in grid for row in rows(name, loss, **settings)]
+    order = [name]
+    if reference:
+        order.append(reference[0])
+        data += rows(reference[0], reference[1])
+
+    shown = rows(name, loss, **at)
+    ends = "; ".join(
+        f"at {x_title} {row['x']:.3g} the loss is {row['loss']:.3g} and its gradient "
+        f"{row['gradient']:.3g}"
+        for row in (shown[0], shown[len(shown) // 2], shown[-1])
+    )
+    settings = ", ".join(f"{k} = {v:g}" for k, v in at.items())
+    chart = alt.Chart(alt.Data(values=data)).transform_filter(
+        " && ".join(
+            [f"(!isValid(datum.{k}) || abs(datum.{k} - {k}_value) < 1e-6)" for k in sliders] or ["1"]
+        )
+    )
+    for k, values in sliders.items():
+        step = float(values[1] - values[0])
+        slider = alt.binding_range(min=values[0], max=values[-1], step=step, name=f"{k} ")
+        chart = chart.add_params(alt.param(name=f"{k}_value", value=at[k], bind=slider))
+    panels = []
+    for field, scale in (("loss", clip), ("gradient", None)):
+        panels.append(
+            chart.mark_line(clip=True).encode(
+                alt.X("x:Q", title=x_title),
+                alt.Y(
+                    f"{field}:Q",
+                    title=field,
+                    scale=alt.Scale(domain=list(scale)) if scale else alt.Undefined,
+                ),
+                alt.Color("curve:N", sort=order, legend=alt.Legend() if reference else None),
+                alt.StrokeDash("curve:N", sort=order, scale=alt.Scale(range=DASHES), legend=None),
+            )
+        )
+    description = f"{alt_text} Shown for {settings}: {ends}." if at else f"{alt_text} Shown: {ends}."
+    return alt.vconcat(*panels).properties(description=description)
+
+
+def curves(
+    x: Sequence[float] | Tensor,
+    lines: Mapping[str, Sequence[float] | Tensor],
+    *,
+    x_title: str,
+    y_title: str,
+    alt_text: str,
+    log: bool = False,
+    log_x: bool = False,
+) -> alt.Chart:
+    """Draw several curves over one x; the alt text is completed with each curve's ends."""
+    data = [
+        {"x": a, "y": b, "curve": name}
+        for name, y in lines.items()
+        for a, b in zip(_short(x), _short(y), strict=True)
+    ]
+    ends = "; ".join(
+        f"{name} goes from {_short(y)[0]:.3g} to {_short(y)[-1]:.3g}" for name, y in lines.items()
+    )
+    order = list(lines)
+    return (
+        alt.Chart(alt.Data(values=data))
+        .mark_line()
+        .encode(
+            alt.X("x:Q", title=x_title, scale=alt.Scale(type="log") if log_x else alt.Undefined),
+            alt.Y("y:Q", title=y_title, scale=alt.Scale(type="log") if log else alt.Undefined),
+            alt.Color("curve:N", sort=order, legend=alt.Legend() if len(order) > 1 else None),
+            alt.StrokeDash("curve:N", sort=order, scale=alt.Scale(range=DASHES), legend=None),
+        )
+        .properties(description=f"{alt_text} {ends}.")
+    )
+
+
+def bars(
+    values: Mapping[str, float], *, x_title: str, alt_text: str, log: bool = False
+) -> alt.Chart:
+    """Draw one horizontal bar a name; the alt text is completed with the values."""
+    data = [{"name": name, "value": float(value)} for name, value in values.items()]
+    listed = ", ".join(f"{row['name']} {row['value']:.3g}" for row in data)
+    return (
+        alt.Chart(alt.Data(values=data))
+        .mark_bar(height=18)
+        .encode(
+            alt.X("value:Q", title=x_title, scale=alt.Scale(type="log") if log else alt.Undefined),
+            alt.Y("name:N", title=None, sort=list(values), axis=alt.Axis(labelLimit=220)),
+        )
+        .properties(width=320, description=f"{alt_text} {listed}.")
+    )
+
+
+class Table:
+    """A small table for a page: HTML there, aligned text elsewhere."""
+
+    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        self.header = list(header)
+        self.rows = [[f"{c:.4g}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+
+    def __repr__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = [self.header, *self.rows]
+        return "\n".join(
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        head = "".join(f"<th>{escape(c)}</th>" for c in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _short(values: Sequence[float] | Tensor) -> list[float]:
+    """Keep five significant digits: more than a figure shows, and less to load."""
+    array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
+    return [float(f"{v:.5g}") for v in array.ravel()]

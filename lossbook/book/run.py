@@ -1,0 +1,258 @@
+"""Runs chapters: each once, in a fresh kernel and a folder of its own, cached by content."""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lossbook.book.chapters import BUILD, ROOT, Block, Chapter, ChapterError, relative
+from lossbook.book.charts import draw
+from lossbook.book.kernel import CHART, DOCTEST
+
+CELL_SECONDS = 120
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_UNTRACKED = {"build", "site", "node_modules", "__pycache__"}
+
+
+@dataclass
+class Result:
+    """What one block did: its outputs, and its failure if it failed."""
+
+    kind: str
+    line: int
+    source: str
+    outputs: list[dict[str, Any]]
+    error: str | None = None
+    error_line: int | None = None
+
+
+@dataclass
+class Run:
+    """One execution of a chapter."""
+
+    name: str
+    results: list[Result]
+    seconds: float
+    cached: bool = False
+
+    def errors(self, chapter: Chapter) -> list[ChapterError]:
+        """Every failure, with the chapter's own line."""
+        return [
+            ChapterError(chapter.path, result.error_line or result.line, result.error)
+            for result in self.results
+            if result.error
+        ]
+
+
+def versions() -> dict[str, str]:
+    """The Python and every installed distribution: what a run may depend on."""
+    found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
+    return {"python": sys.version.split()[0], **dict(sorted(found.items()))}
+
+
+def key(chapter: Chapter) -> str:
+    """Hash what a run depends on: the chapter, all of lossbook, and the installed versions."""
+    digest = hashlib.sha256(chapter.text.encode())
+    for path in sorted((ROOT / "lossbook").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    digest.update(json.dumps(versions()).encode())
+    return digest.hexdigest()[:20]
+
+
+def _cache(chapter: Chapter) -> Path:
+    return BUILD / "runs" / f"{chapter.name.replace('/', '.')}.json"
+
+
+def cached(chapter: Chapter) -> Run | None:
+    """Return the run of exactly this chapter, code and libraries, if there is one."""
+    path = _cache(chapter)
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if stored["key"] != key(chapter):
+        return None
+    results = [Result(**result) for result in stored["results"]]
+    return Run(chapter.name, results, stored["seconds"], cached=True)
+
+
+def _store(chapter: Chapter, run: Run, digest: str) -> None:
+    path = _cache(chapter)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {"key": digest, "seconds": run.seconds, "results": [asdict(r) for r in run.results]}
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(stored))
+    partial.replace(path)
+
+
+def tree() -> dict[str, tuple[int, int]]:
+    """Every file of the repository that a chapter must leave alone, with size and time."""
+    files = {}
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in _UNTRACKED and not f.startswith(".")]
+        folders[:] = [f for f in folders if not f.endswith(".egg-info")]
+        for name in names:
+            stat = os.stat(os.path.join(folder, name))
+            files[relative(Path(folder, name))] = (stat.st_size, stat.st_mtime_ns)
+    return files
+
+
+def run(chapter: Chapter, *, seconds: int = CELL_SECONDS) -> Run:
+    """Run one chapter, or return its cached run. Failures are in the results, not raised."""
+    return run_all([chapter], seconds=seconds)[0]
+
+
+def run_all(
+    chapters: Sequence[Chapter],
+    *,
+    workers: int | None = None,
+    seconds: int = CELL_SECONDS,
+    watch_tree: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[Run]:
+    """Run several chapters at once; the first failure does not hide the others.
+
+    Args:
+        chapters: What to run.
+        workers: How many at once; the number of cores by default.
+        seconds: The longest that a cell may take.
+        watch_tree: Whether a chapter that changes the repository's files fails.
+        report: Called with a line of progress as each chapter ends.
+
+    Returns:
+        A run a chapter, in their order.
+    """
+    return asyncio.run(_run_all(chapters, workers or os.cpu_count() or 1, seconds, watch_tree, report))
+
+
+async def _run_all(
+    chapters: Sequence[Chapter],
+    workers: int,
+    seconds: int,
+    watch_tree: bool,
+    report: Callable[[str], None],
+) -> list[Run]:
+    free = asyncio.Semaphore(workers)
+    done = 0
+    before = tree() if watch_tree else {}
+
+    async def one(chapter: Chapter) -> Run:
+        nonlocal done
+        async with free:
+            run = cached(chapter)
+            if run is None:
+                digest, start = key(chapter), time.perf_counter()
+                results = await _execute(chapter, seconds)
+                run = Run(chapter.name, results, round(time.perf_counter() - start, 1))
+                if watch_tree and results:
+                    changed = sorted(k for k, _ in before.items() ^ tree().items())
+                    if changed and not results[-1].error:
+                        results[-1].error = f"the chapter changed {', '.join(changed)}"
+                if not run.errors(chapter):
+                    _store(chapter, run, digest)
+        done += 1
+        state = "failed" if run.errors(chapter) else "cached" if run.cached else f"{run.seconds:.1f} s"
+        report(f"{done:3}/{len(chapters)}  {chapter.name:44} {state}")
+        return run
+
+    return await asyncio.gather(*(one(chapter) for chapter in chapters))
+
+
+async def _execute(chapter: Chapter, seconds: int) -> list[Result]:
+    """Run the blocks of a chapter in a kernel of its own."""
+    if not chapter.blocks:
+        return []
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from traitlets.config import Config
+
+    results = [Result(b.kind, b.line, b.source, []) for b in chapter.blocks]
+    cells = ["from lossbook.book import kernel as _kernel\n_kernel.start()"]
+    cells += [_code(chapter, block) for block in chapter.blocks]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    # A short path: the kernel's socket lies in this folder, and sockets allow 100 characters.
+    with tempfile.TemporaryDirectory(prefix="lb") as folder:
+        config = Config()
+        if os.name == "posix":
+            config.AsyncKernelManager.transport = "ipc"
+            config.AsyncKernelManager.ip = f"{folder}/k"
+        work = Path(folder, "work")
+        work.mkdir()
+        client = NotebookClient(
+            notebook,
+            config=config,
+            kernel_name="python3",
+            timeout=seconds,
+            startup_timeout=120,
+            shutdown_kernel="immediate",
+            extra_arguments=["--HistoryManager.enabled=False"],
+            resources={"metadata": {"path": str(work)}},
+        )
+        async with client.async_setup_kernel(env=_environment(work)):
+            await client.async_execute_cell(notebook.cells[0], 0)
+            for i, result in enumerate(results, 1):
+                cell = notebook.cells[i]
+                try:
+                    await client.async_execute_cell(cell, i)
+                except CellExecutionError:
+                    pass  # The error is among the outputs, with its line.
+                except CellTimeoutError:
+                    result.error = f"the cell took more than {seconds} s"
+                except DeadKernelError:
+                    result.error = "the kernel died"
+                _collect(chapter, result, cell)
+                if result.error and result.error.startswith("the "):
+                    for rest in results[i:]:
+                        rest.error = f"not run: line {result.line}: {result.error}"
+                    break
+    return results
+
+
+def _code(chapter: Chapter, block: Block) -> str:
+    if block.kind == "python":
+        return block.source.rstrip("\n")
+    return f"_kernel.check({block.source!r}, {relative(chapter.path)!r}, {block.line})"
+
+
+def _environment(work: Path) -> dict[str, str]:
+    own = {name: str(work) for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
+    fixed = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "KERAS_BACKEND": "torch"}
+    return {**os.environ, **own, **fixed, "PYTHONHASHSEED": "0"}
+
+
+def _collect(chapter: Chapter, result: Result, cell: Any) -> None:
+    """Move a cell's outputs into its result; draw the charts; note what failed."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if output.output_type == "error":
+            text = _ANSI.sub("", "\n".join(output.traceback))
+            lines = re.findall(r"(?:Cell In\[\d+\]|<ipython[^>]*>), line (\d+)", text)
+            result.error_line = result.line + int(lines[0] if lines else 0)
+            result.error = f"{output.ename}: {_ANSI.sub('', output.evalue)}\n{text}"
+        elif output.output_type == "stream" and output.name == "stderr":
+            result.error = f"the cell wrote to stderr: {output.text}"
+        elif output.output_type == "stream":
+            result.outputs.append({"text/plain": output.text})
+        elif DOCTEST in data:
+            result.error = data[DOCTEST]
+            found = re.search(r", line (\d+)", result.error)
+            result.error_line = int(found[1]) if found else None
+        elif CHART in data:
+            number = 1 + sum("chart" in o for o in result.outputs)
+            name = f"{chapter.name.replace('/', '-')}-{result.line}-{number}"
+            try:
+                result.outputs.append({"chart": draw(data[CHART], name)})
+            except ValueError as error:
+                result.error = str(error)
+        elif data:
+            result.outputs.append(dict(data))
