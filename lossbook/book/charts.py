@@ -50,3 +50,12 @@ def _themed(text: str) -> str:
     for i, color in enumerate(COLORS, 1):
         text = text.replace(color, f"var(--chart-{i})")
     return text.replace(INK, "currentColor")
+
+
+def plain(svg: str) -> str:
+    """Give a drawn chart fixed colors again, for readers without the page's style."""
+    from lossbook.book.plots import COLORS, INK
+
+    for i, color in enumerate(COLORS, 1):
+        svg = svg.replace(f"var(--chart-{i})", color)
+    return svg.replace("currentColor", INK)

@@ -1,0 +1,74 @@
+// Makes the figures live when they come into view, and copies a file's exact text.
+const lossbook = (() => {
+  const base = document.currentScript.src.replace(/[^/]*$/, "");
+  const specs = {};
+  const scripts = {};
+
+  function load(path) {
+    return (scripts[path] ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = base + path;
+      script.onload = resolve;
+      script.onerror = reject;
+      document.head.append(script);
+    }));
+  }
+
+  async function hydrate(figure) {
+    const name = figure.dataset.chart;
+    await Promise.all([load("vega.min.js"), load(`charts/${name}.js`)]);
+    const box = document.createElement("div");
+    const controls = document.createElement("div");
+    controls.className = "controls";
+    const view = new vega.View(vega.parse(specs[name]), {
+      renderer: "svg", container: box, bind: controls, hover: false,
+    });
+    await view.runAsync();
+    figure.querySelector("svg").replaceWith(box);
+    const svg = box.querySelector("svg");
+    svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+    for (const input of controls.querySelectorAll("input")) {
+      const value = document.createElement("output");
+      const show = () => { value.textContent = Number(input.value).toString(); };
+      input.parentElement.querySelectorAll("span, label").forEach(e => {
+        if (!e.contains(input) && !e.classList.contains("vega-bind-name")) e.remove();
+      });
+      input.after(value);
+      input.addEventListener("input", show);
+      show();
+    }
+    figure.append(controls);
+    figure.dataset.live = "yes";
+  }
+
+  const seen = new IntersectionObserver(entries => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      seen.unobserve(entry.target);
+      hydrate(entry.target).catch(error => console.error(error));
+    }
+  }, { rootMargin: "200px" });
+
+  function start() {
+    for (const figure of document.querySelectorAll("figure[data-chart]:not([data-seen])")) {
+      figure.dataset.seen = "yes";
+      seen.observe(figure);
+    }
+    document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
+    for (const nav of document.querySelectorAll(".md-code__nav")) nav.setAttribute("role", "presentation");
+    for (const box of document.querySelectorAll(".katex-display, .output, .highlight pre > code")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    }
+  }
+
+  // Both themes cut the end of what they copy; a shown file is copied to the byte.
+  document.addEventListener("click", event => {
+    const button = event.target.closest("[data-clipboard-target], .md-code__button");
+    const code = button?.closest(".highlight:has(.filename)")?.querySelector("code");
+    if (code) button.dataset.clipboardText = code.textContent;
+  }, true);
+
+  start();
+  window.document$?.subscribe(start);
+  return { chart: (name, spec) => { specs[name] = spec; } };
+})();

@@ -1,0 +1,67 @@
+"""python -m lossbook.book: stage, build or serve the book."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lossbook.book.chapters import BUILD, ROOT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lossbook.book", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    staging = commands.add_parser("stage", help="run the chapters and write build/docs")
+    staging.add_argument("chapters", nargs="*", type=Path, help="these only")
+    staging.add_argument("--keep-going", action="store_true", help="a failed chapter is no failure")
+    building = commands.add_parser("build", help="stage, then build the site")
+    building.add_argument("--with", dest="generator", choices=["mkdocs", "zensical"], default="mkdocs")
+    serving = commands.add_parser("serve", help="serve the book and follow every change")
+    serving.add_argument("--address", default="localhost:8000")
+    commands.add_parser("address", help="bring every address in line with mkdocs.yml")
+    options = parser.parse_args(arguments)
+
+    if options.command == "serve":
+        from lossbook.book.serve import serve
+
+        return serve(options.address)
+    if options.command == "address":
+        from lossbook.book.address import rewrite
+
+        print("\n".join(rewrite()) or "Every address is in line.")
+        return 0
+    if options.command == "stage":
+        only = [path.resolve() for path in options.chapters] or None
+        return _stage(only, strict=not options.keep_going)
+    return _stage(None, strict=True) or _generate(options.generator)
+
+
+def _stage(only: list[Path] | None, *, strict: bool) -> int:
+    from lossbook.book.stage import stage
+
+    start = time.perf_counter()
+    errors = stage(only=only, watch_tree=strict, report=lambda line: print(line, flush=True))
+    for error in errors:
+        print(f"\n{error}", file=sys.stderr)
+    print(f"Staged in {time.perf_counter() - start:.1f} s, {len(errors)} errors.", flush=True)
+    return 1 if errors and strict else 0
+
+
+def _generate(generator: str) -> int:
+    command = {
+        "mkdocs": ["mkdocs", "build", "--quiet", "--strict"],
+        "zensical": ["zensical", "build", "--clean"],
+    }[generator]
+    return subprocess.run(
+        [sys.executable, "-m", *command, "--config-file", str(BUILD / f"{generator}.yml")],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        check=False,
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""Writes the site's sources: plain Markdown with outputs, drawn figures and set mathematics."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lossbook.book import card, cite, notebook, tex
+from lossbook.book.chapters import (
+    BUILD,
+    DOCS,
+    ROOT,
+    Chapter,
+    ChapterError,
+    fences,
+    load,
+    relative,
+    split_front_matter,
+)
+from lossbook.book.run import Result, Run, run_all
+
+STAGED = BUILD / "docs"
+_INCLUDE = re.compile(r'^( *)--8<-- "([^"]+)"\n', re.M)
+
+
+@cache
+def settings() -> dict[str, Any]:
+    """The settings of `mkdocs.yml`, with the environment's values filled in."""
+    from mkdocs.utils.yaml import yaml_load
+
+    with open(ROOT / "mkdocs.yml", encoding="utf-8") as file:
+        return dict(yaml_load(file))
+
+
+def stage(
+    *,
+    only: Sequence[Path] | None = None,
+    watch_tree: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[ChapterError]:
+    """Run the chapters and write `build/docs`, `build/mkdocs.yml` and `build/zensical.yml`.
+
+    A chapter that fails is staged too, with its error on its page.
+
+    Args:
+        only: The chapters to run; the others keep their staged page.
+        watch_tree: Whether a chapter that changes the repository's files fails.
+        report: Called with a line of progress as each chapter ends.
+
+    Returns:
+        Everything that is wrong, with file and line.
+    """
+    chapters, errors = load()
+    chosen = [c for c in chapters if only is None or c.path in only]
+    runs = run_all(chosen, watch_tree=watch_tree, report=report)
+    written = set()
+    tex.typeset(f for c in chosen for f in _formulas(c))
+    for chapter, run in zip(chosen, runs, strict=True):
+        wrong = run.errors(chapter)
+        try:
+            files = _page(chapter, run, chapters)
+        except (ChapterError, tex.TexError) as error:
+            if not isinstance(error, ChapterError):
+                error = ChapterError(chapter.path, _line_of(chapter, str(error)), str(error))
+            wrong.append(error)
+            files = {f"{chapter.name}.md": _failed(chapter.title, [error])}
+        errors += wrong
+        written |= {_write(name, content) for name, content in files.items()}
+    for error in errors:
+        if error.path.suffix == ".md" and error.path not in {c.path for c in chapters}:
+            name = error.path.relative_to(DOCS).as_posix()
+            written.add(_write(name, _failed(error.path.stem, [error])))
+    if only is None:
+        pages = _generated(chapters)
+        written |= {_write(name, content) for name, content in {**pages, **_assets()}.items()}
+        for path in STAGED.rglob("*"):
+            if path.is_file() and path not in written:
+                path.unlink()
+        _configure(chapters, pages)
+    return errors
+
+
+def _write(name: str, content: str | bytes) -> Path:
+    """Write a staged file, only if it changes: the server watches."""
+    path = STAGED / name
+    data = content.encode() if isinstance(content, str) else content
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_bytes(data)
+        partial.replace(path)
+    return path
+
+
+def _formulas(chapter: Chapter) -> list[tuple[str, bool]]:
+    return tex.formulas(chapter.body)
+
+
+def _line_of(chapter: Chapter, message: str) -> int:
+    """Find the line of the formula that a message quotes."""
+    for formula, _ in _formulas(chapter):
+        if repr(formula.strip()) in message:
+            return chapter.text[: chapter.text.index(formula)].count("\n") + 1
+    return 1
+
+
+def _failed(title: str, errors: Sequence[ChapterError]) -> str:
+    return f"# {title}\n\n" + "".join(_error(str(error)) for error in errors)
+
+
+def _error(text: str) -> str:
+    return f'<div class="output error" role="alert"><pre>{escape(text)}</pre></div>\n\n'
+
+
+def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, str | bytes]:
+    """Make the files of one chapter: its page, its charts and its notebook."""
+    files: dict[str, str | bytes] = {}
+    text = include(chapter.body, chapter.path)
+    text, results = _mark(text, run.results)
+    text, keys = cite.cite(text, chapter.path)
+    text = tex.render(text)
+    for i, result in enumerate(results):
+        html = "".join(_output(output, chapter, files) for output in result.outputs)
+        if result.error:
+            html += _error(f"{relative(chapter.path)}:{result.error_line or result.line}: {result.error}")
+        text = text.replace(f"<!--output {i}-->\n", html)
+    text = text.replace("<!-- card -->", card.card(chapter))
+    if chapter.blocks:
+        files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, chapters, settings())
+        links = _links(chapter)
+        text = re.sub(r"^(# .*\n)", lambda m: f"{m[1]}\n{links}\n", text, count=1, flags=re.M)
+    meta = {"title": chapter.title}
+    if "description" in chapter.meta:
+        meta["description"] = chapter.meta["description"]
+    head = f"---\n{yaml.safe_dump(meta, allow_unicode=True)}---\n"
+    files[f"{chapter.name}.md"] = head + text + cite.references(keys)
+    return files
+
+
+def include(text: str, path: Path) -> str:
+    """Insert the files that `--8<-- "path"` lines name."""
+
+    def insert(match: re.Match[str]) -> str:
+        source = ROOT / match[2]
+        if not source.is_file():
+            line = text[: match.start()].count("\n") + 1
+            raise ChapterError(path, line, f"expected a file of the repository, got {match[2]!r}")
+        return "".join(match[1] + line for line in source.read_text().splitlines(keepends=True))
+
+    return _INCLUDE.sub(insert, text)
+
+
+def _mark(text: str, results: Sequence[Result]) -> tuple[str, list[Result]]:
+    """Put a marker behind each executed block, which its outputs will replace."""
+    lines = text.splitlines(keepends=True)
+    blocks = [
+        (line, code)
+        for line, indent, info, code in fences(text)
+        if not indent and info.split() and info.split()[0] in ("python", "pycon")
+    ]
+    for i, (line, code) in reversed(list(enumerate(blocks))):
+        end = line + code.count("\n")
+        lines.insert(end + 1, f"\n<!--output {i}-->\n")
+    return "".join(lines), list(results)
+
+
+def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes]) -> str:
+    """Write one output as HTML at the start of a line, which Markdown leaves alone."""
+    if "chart" in data:
+        chart = data["chart"]
+        live = ""
+        if chart["vega"]:
+            live = f' data-chart="{chart["name"]}"'
+            script = f"lossbook.chart({json.dumps(chart['name'])},{json.dumps(chart['vega'], separators=(',', ':'))});\n"
+            files[f"assets/charts/{chart['name']}.js"] = script
+        caption = f"<figcaption>{escape(chart['title'])}</figcaption>" if chart["title"] else ""
+        return f'<figure class="chart" data-search-exclude{live}>{chart["svg"]}{caption}</figure>\n\n'
+    if "image/png" in data:
+        alt = str(data.get("text/plain", "")).strip("'")
+        if not alt or alt.startswith("<"):
+            raise ChapterError(chapter.path, 1, "a PNG output needs its alt text as text/plain")
+        import base64
+
+        png = base64.b64decode(data["image/png"])
+        name = f"{chapter.name.replace('/', '-')}-{len(files)}.png"
+        files[f"assets/figures/{name}"] = png
+        up = "../" * (chapter.name.count("/") + 1)
+        return f'<figure><img src="{up}assets/figures/{name}" alt="{escape(alt)}"></figure>\n\n'
+    if "image/svg+xml" in data:
+        return f'<figure class="chart" data-search-exclude>{data["image/svg+xml"]}</figure>\n\n'
+    if "text/html" in data:
+        return f'<div class="output table">{data["text/html"]}</div>\n\n'
+    text = str(data.get("text/plain", "")).rstrip("\n")
+    return f'<div class="output"><pre>{escape(text)}</pre></div>\n\n' if text else ""
+
+
+def _links(chapter: Chapter) -> str:
+    """The line below a chapter's title: what to take away."""
+    stem = chapter.path.stem
+    owner = settings()["repo_url"].removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{owner}/blob/notebooks/{chapter.name}.ipynb"
+    links = [
+        f'[Notebook]({stem}.ipynb){{ download="{stem}.ipynb" }}',
+        f"[Open in Colab]({colab})",
+    ]
+    if chapter.file and chapter.losses:
+        up = "../" * chapter.name.count("/")
+        links.insert(0, f"[Copy the file](#{'the-file'})")
+        links.append(f"[API]({up}api/{chapter.file.split('/')[1]}.md)")
+    return '<div class="chapter-links" markdown>\n' + " ".join(links) + "\n</div>\n"
+
+
+def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
+    """The pages that nobody writes: the API by family, and what the tests and data say."""
+    import lossbook
+
+    pages = {"api/criterion.md": "# Criterion\n\n::: lossbook.criterion.Criterion\n"}
+    families: dict[str, list[str]] = {}
+    for name in lossbook.__all__:
+        module = getattr(lossbook, name).__module__
+        if module.count(".") == 2:
+            families.setdefault(module.split(".")[1], []).append(f"{module}.{name}")
+    for family, names in families.items():
+        directives = "".join(f"::: {name}\n\n" for name in sorted(names))
+        pages[f"api/{family}.md"] = f"# {family.capitalize()}\n\n{directives}"
+    return pages
+
+
+def _assets() -> dict[str, bytes]:
+    """What the pages load: the book's own style and script, KaTeX's fonts, Vega, text fonts."""
+    modules = ROOT / "node_modules"
+    if not modules.is_dir():
+        raise SystemExit("node_modules is missing: run `make node_modules`")
+    katex, inter = modules / "katex/dist", modules / "@fontsource-variable/inter/files"
+    mono = modules / "@fontsource/jetbrains-mono/files"
+    found = {p.relative_to(DOCS).as_posix(): p for p in DOCS.glob("assets/*")}
+    found |= {f"assets/katex/fonts/{p.name}": p for p in katex.glob("fonts/*.woff2")}
+    found |= {
+        "assets/katex/katex.min.css": katex / "katex.min.css",
+        "assets/vega.min.js": modules / "vega/build/vega.min.js",
+        "assets/fonts/inter.woff2": inter / "inter-latin-wght-normal.woff2",
+        "assets/fonts/inter-italic.woff2": inter / "inter-latin-wght-italic.woff2",
+        "assets/fonts/jetbrains-mono.woff2": mono / "jetbrains-mono-latin-400-normal.woff2",
+    }
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+def navigation(chapters: Sequence[Chapter], pages: Sequence[str]) -> list[dict[str, Any]]:
+    """Draw out the folders of `nav` to their pages: chapters by year, then by title."""
+    known = {f"{c.name}.md": c.title for c in chapters}
+    nav: list[dict[str, Any]] = []
+    for entry in settings()["nav"]:
+        ((title, target),) = entry.items()
+        if not target.endswith("/"):
+            nav.append(entry)
+            continue
+        inside = sorted(
+            (c for c in chapters if c.name.startswith(target)),
+            key=lambda c: (c.meta.get("order", 0), c.meta.get("year", 0), c.title),
+        )
+        items: list[Any] = [{c.title: f"{c.name}.md"} for c in inside]
+        items += sorted(p for p in pages if p.startswith(target) and p not in known)
+        if items:
+            nav.append({title: items})
+    return nav
+
+
+def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
+    """Write the configurations of both generators: `mkdocs.yml` with the nav drawn out."""
+    config = {**settings(), "nav": navigation(chapters, list(pages)), "docs_dir": "docs"}
+    config["watch"] = ["../lossbook"]
+    for plugin in config["plugins"]:
+        if isinstance(plugin, dict) and "mkdocstrings" in plugin:
+            plugin["mkdocstrings"]["handlers"]["python"]["paths"] = [".."]
+    for name, site in (("mkdocs", "../site"), ("zensical", "zensical")):
+        path = BUILD / f"{name}.yml"
+        text = yaml.safe_dump({**config, "site_dir": site}, sort_keys=False, allow_unicode=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def clean() -> None:
+    """Remove what was built."""
+    for path in (BUILD, ROOT / "site", ROOT / ".cache"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+__all__ = ["STAGED", "clean", "include", "navigation", "settings", "split_front_matter", "stage"]

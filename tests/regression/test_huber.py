@@ -1,0 +1,126 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lossbook import huber_loss, smooth_l1_loss
+from tests.contract import Case, real
+
+
+def residuals(rng):
+    return real(rng.normal(size=(5, 2)) * 2), real(rng.normal(size=(5, 2)) * 2)
+
+
+def huber(predictions, targets, delta=1.0):
+    r = np.abs(predictions - targets)
+    return np.where(r <= delta, r**2 / 2, delta * (r - delta / 2))
+
+
+def smooth_l1(predictions, targets, beta=1.0):
+    r = np.abs(predictions - targets)
+    return np.where(r < beta, r**2 / (2 * beta or 1), r - beta / 2)
+
+
+def huber_slope(predictions, targets, delta=1.0):
+    r = predictions - targets
+    slope = np.where(np.abs(r) <= delta, r, delta * np.sign(r))
+    return slope, -slope
+
+
+def smooth_l1_slope(predictions, targets, beta=1.0):
+    r = predictions - targets
+    slope = np.where(np.abs(r) < beta, r / (beta or 1), np.sign(r))
+    return slope, -slope
+
+
+def scipy_huber(predictions, targets, delta=1.0):
+    from scipy.special import huber
+
+    return huber(delta, predictions - targets)
+
+
+def optax_huber(predictions, targets, delta=1.0):
+    import optax
+
+    return optax.huber_loss(predictions.numpy(), targets.numpy(), delta=delta)
+
+
+ZERO = (real([2.0]), real([2.0]))
+ADVERSARIAL = {
+    "zero residual": ZERO,
+    "at the knee": (real([1.0, -1.0, 0.5]), real([0.0, 0.0, 0.0])),
+    "one ulp around the knee": (real([1 - 2**-53, 1 + 2**-52]), real([0.0, 0.0])),
+    "outlier 1e4": (real([1e4, 0.0]), real([0.0, 1e4])),
+    "tiny residual": (real([1e-30]), real([0.0])),
+}
+UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
+
+
+def cases():
+    return [
+        Case(
+            loss=huber_loss,
+            inputs=residuals,
+            reference=huber,
+            settings=({}, {"delta": 0.5}, {"delta": 3.0}),
+            adversarial=ADVERSARIAL,
+            gradient=huber_slope,
+            invariances={"shift of both": lambda p, t: (p + 0.75, t + 0.75)},
+            relations={
+                "delta to infinity is half the squared error": lambda loss, p, t: (
+                    loss(p, t, delta=1e9),
+                    (p - t) ** 2 / 2,
+                ),
+                "over a small delta it is the absolute error": lambda loss, p, t: (
+                    loss(p, t, delta=1e-12) / 1e-12,
+                    (p - t).abs(),
+                ),
+                "scaling everything by 3 scales it by 9": lambda loss, p, t: (
+                    loss(3 * p, 3 * t, delta=3.0),
+                    9 * loss(p, t, delta=1.0),
+                ),
+            },
+            peers={
+                "torch": lambda p, t, delta=1.0: F.huber_loss(p, t, reduction="none", delta=delta),
+                "scipy": scipy_huber,
+                "optax": optax_huber,
+            },
+            errors=[
+                (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                (ZERO, {"delta": 0.0}, "delta > 0, got 0.0"),
+                (ZERO, {"delta": -1.0}, "delta > 0, got -1.0"),
+                (ZERO, {"delta": math.nan}, "delta > 0, got nan"),
+            ],
+            facts={"range": (0.0, math.inf), "perfect": (ZERO, 0.0), "convex": True},
+        ),
+        Case(
+            loss=smooth_l1_loss,
+            inputs=residuals,
+            reference=smooth_l1,
+            settings=({}, {"beta": 0.0}, {"beta": 1 / 9}, {"beta": 3.0}),
+            adversarial=ADVERSARIAL,
+            gradient=smooth_l1_slope,
+            invariances={"shift of both": lambda p, t: (p + 0.75, t + 0.75)},
+            relations={
+                "beta 0 is the absolute error": lambda loss, p, t: (
+                    loss(p, t, beta=0.0),
+                    (p - t).abs(),
+                ),
+                "times beta it is Huber": lambda loss, p, t: (
+                    2.5 * loss(p, t, beta=2.5),
+                    huber_loss(p, t, delta=2.5),
+                ),
+            },
+            peers={
+                "torch": lambda p, t, beta=1.0: F.smooth_l1_loss(p, t, reduction="none", beta=beta),
+            },
+            errors=[
+                (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                (ZERO, {"beta": -0.5}, "beta >= 0, got -0.5"),
+                (ZERO, {"beta": math.nan}, "beta >= 0, got nan"),
+            ],
+            facts={"range": (0.0, math.inf), "perfect": (ZERO, 0.0), "convex": True},
+        ),
+    ]
