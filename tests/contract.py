@@ -5,13 +5,43 @@ every check on every case and writes what it measured to `build/vetting/<loss>.j
 the vetting cards are drawn. The same without pytest: `python -m tests.contract [LOSS ...]`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import argparse
+import contextlib
+import functools
+import hashlib
+import importlib
+import inspect
+import itertools
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import hypothesis
+import mpmath
 import numpy as np
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Read when a peer imports Keras.
+
+ROOT = Path(__file__).resolve().parent.parent
+VETTING = ROOT / "build" / "vetting"
 
 Inputs = tuple[Any, ...]
 Settings = Mapping[str, Any]
@@ -112,3 +142,1129 @@ class Case:
     facts: Mapping[str, Any] = field(default_factory=dict)
     tolerances: Mapping[str, float] = field(default_factory=dict)
     exempt: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.exempt:
+            if key.split("/")[0] not in CHECKS:
+                raise ValueError(f"expected exempt to name checks of {list(CHECKS)}, got {key!r}")
+        for key in self.facts:
+            if key not in ("range", "perfect", "chance", "empty", "convex"):
+                raise ValueError(f"expected facts of the five kinds, got {key!r}")
+
+    @property
+    def name(self) -> str:
+        return self.loss.__name__
+
+    @property
+    def file(self) -> str:
+        """The path of the loss file from the repository's root."""
+        return Path(inspect.getsourcefile(self.loss)).resolve().relative_to(ROOT).as_posix()
+
+    @property
+    def forms(self) -> tuple[Callable[..., Inputs], ...]:
+        return self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
+
+    def draws(self, count: int) -> Iterator[tuple[str, Inputs, Settings]]:
+        """Give `count` random inputs of each form, with each of the settings."""
+        for form in self.forms:
+            for seed in range(count):
+                for settings in self.settings:
+                    inputs = form(np.random.default_rng(seed))
+                    yield f"{form.__name__}, seed {seed}, {dict(settings)}", inputs, settings
+
+    def points(self) -> Iterator[tuple[str, Inputs, Settings]]:
+        """Give the adversarial inputs, with each of the settings."""
+        for name, inputs in self.adversarial.items():
+            for settings in self.settings:
+                yield f"{name!r}, {dict(settings)}", inputs, settings
+
+    def gets_gradient(self, inputs: Inputs) -> list[int]:
+        """List the inputs that are differentiated."""
+        if self.differentiable is not None:
+            return list(self.differentiable)
+        floating = [i for i, x in enumerate(inputs) if any(map(is_floating, tensors(x)))]
+        return [i for i in floating if i not in self.detached]
+
+    def tolerance(self, dtype: str) -> float:
+        return self.tolerances.get(dtype, TOLERANCES[dtype])
+
+
+# Nested inputs
+
+
+def each(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """Apply a function to every tensor in nested lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(each(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: each(function, item) for key, item in value.items()}
+    return value
+
+
+def tensors(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    each(found.append, value)
+    return found
+
+
+def is_floating(tensor: Tensor) -> bool:
+    return tensor.is_floating_point()
+
+
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    return each(lambda x: x.to(dtype) if is_floating(x) else x, value)
+
+
+def refill(value: Any, leaves: Sequence[Tensor]) -> Any:
+    """Put other tensors in the places of those in `value`."""
+    queue = iter(leaves)
+    return each(lambda _: next(queue), value)
+
+
+def splice(inputs: Inputs, changed: Mapping[int, Any]) -> Inputs:
+    return tuple(changed.get(i, x) for i, x in enumerate(inputs))
+
+
+def differentiate(
+    case: Case, inputs: Inputs, settings: Settings, only: int | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Compute the values, and the gradient of their mean for the differentiable tensors.
+
+    `only` lets just one of those tensors require a gradient.
+    """
+    places = case.gets_gradient(inputs)
+    leaves = [x.detach().clone() for i in places for x in tensors(inputs[i])]
+    wanted = leaves if only is None else [leaves[only]]
+    for leaf in wanted:
+        leaf.requires_grad_()
+    queue = iter(leaves)
+    inputs = splice(inputs, {i: each(lambda _: next(queue), inputs[i]) for i in places})
+    values = case.loss(*inputs, **settings)
+    upstream = torch.full_like(values, 1 / max(values.numel(), 1))
+    gradients = torch.autograd.grad(values, wanted, upstream, materialize_grads=True)
+    return values.detach(), list(gradients)
+
+
+# The reference, in float64 and exactly
+
+
+class Digits(np.ndarray):
+    """An object array of mpmath numbers on which NumPy's functions work.
+
+    Division by zero gives inf or nan, as in NumPy.
+    """
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
+    ) -> Any:
+        plain = [np.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        if method == "__call__" and ufunc in EXACT:
+            function = np.frompyfunc(EXACT[ufunc], ufunc.nin, 1)
+            result = function(*plain)
+            if ufunc in (np.isnan, np.isinf, np.isfinite):
+                return np.asarray(result, dtype=bool)
+        else:
+            result = getattr(ufunc, method)(*plain, **kwargs)
+        if out is not None:
+            out[0][...] = result
+            return out[0]
+        return digits(result)
+
+    def __getitem__(self, index: Any) -> Any:
+        return digits(super().__getitem__(index))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return digits(super().__array_function__(function, types, args, kwargs))
+
+
+def digits(values: Any) -> Any:
+    """View numbers as `Digits`; leave arrays of bool and int alone."""
+    if isinstance(values, (list, tuple)):
+        return values
+    array = np.asarray(values)
+    if array.dtype.kind in "biu":
+        return values
+    return np.asarray(np.frompyfunc(mpmath.mpf, 1, 1)(array), dtype=object).view(Digits)
+
+
+def logarithm(a: Any) -> Any:
+    # A hundred digits of log(1 - exp(-10000)) are enough; five thousand take seconds.
+    with mpmath.workdps(min(100, mpmath.mp.dps)):
+        return mpmath.log(a) if a >= 0 else mpmath.nan
+
+
+def divide(a: Any, b: Any) -> Any:
+    a, b = mpmath.mpf(a), mpmath.mpf(b)
+    return a / b if b else a * mpmath.inf
+
+
+def power(a: Any, b: Any) -> Any:
+    a, b = mpmath.mpf(a), mpmath.mpf(b)
+    if a == 0 and b < 0:
+        return mpmath.inf
+    # Roots of other than squares cost as much as logarithms.
+    with mpmath.workdps(mpmath.mp.dps if 2 * b == int(2 * b) else min(100, mpmath.mp.dps)):
+        result = a**b
+    return mpmath.nan if isinstance(result, mpmath.mpc) else result
+
+
+EXACT = {
+    np.divide: divide,
+    np.power: power,
+    np.float_power: power,
+    np.isnan: mpmath.isnan,
+    np.isinf: mpmath.isinf,
+    np.isfinite: mpmath.isfinite,
+    np.log: logarithm,
+    np.arccos: mpmath.acos,
+    np.arcsin: mpmath.asin,
+    np.arctan: mpmath.atan,
+    np.arctanh: mpmath.atanh,
+    np.square: lambda x: x * x,
+    np.reciprocal: lambda x: divide(1, x),
+    np.logaddexp: lambda x, y: logarithm(mpmath.exp(x) + mpmath.exp(y)),
+} | {
+    getattr(np, name): getattr(mpmath, name)
+    for name in ("exp", "expm1", "log1p", "sqrt", "cbrt", "sin", "cos", "tan", "sinh", "cosh")
+    + ("tanh", "hypot", "floor", "ceil")
+}
+
+
+def as_numpy(value: Any) -> Any:
+    return each(lambda x: x.detach().double().numpy() if is_floating(x) else x.numpy(), value)
+
+
+def naively(case: Case, inputs: Inputs, settings: Settings) -> np.ndarray:
+    """Run the reference in float64."""
+    with np.errstate(all="ignore"):
+        return np.asarray(case.reference(*as_numpy(inputs), **as_numpy(dict(settings))), float)
+
+
+def exactly(
+    function: Callable[..., Any], inputs: Inputs, settings: Settings
+) -> np.ndarray | list[np.ndarray | None]:
+    """Run a naive formula with enough digits for 1 - exp(-x) at the largest x, and round."""
+    spans = [x[x.isfinite()] for x in tensors(inputs) if is_floating(x)]
+    largest = max((float(x.max().relu() + (-x).max().relu()) for x in spans if len(x)), default=0.0)
+    arrays = each(lambda x: digits(as_numpy(x)) if is_floating(x) else x.numpy(), inputs)
+    with mpmath.workdps(50 + int(0.45 * min(largest, 2e4))):
+        result = function(*arrays, **as_numpy(dict(settings)))
+        if isinstance(result, tuple):
+            return [None if x is None else rounded(x) for x in result]
+        return rounded(result)
+
+
+def rounded(values: Any) -> np.ndarray:
+    def one(value: Any) -> float:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.copysign(math.inf, value)
+
+    return np.asarray(np.frompyfunc(one, 1, 1)(np.asarray(values, object)), dtype=np.float64)
+
+
+# What a check measures
+
+
+class NotRunError(Exception):
+    """A part of a check cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How checks are run: where `device` looks, whether slow ones run, whether to stop early."""
+
+    device: str = "cpu"
+    slow: bool = False
+    stop: bool = False
+
+
+@dataclass
+class Measure:
+    """What one part of a check has seen so far."""
+
+    error: float | None = None
+    cases: int = 0
+    note: str = ""
+
+    def close(self, ours: Any, theirs: Any, tolerance: float, where: str) -> None:
+        """Demand that two arrays have one shape and agree within a relative error."""
+        a, b = (np.asarray(as_numpy(x), dtype=np.float64) for x in (ours, theirs))
+        self.demand(a.shape == b.shape, f"shape {a.shape} where {b.shape} was expected, at {where}")
+        with np.errstate(invalid="ignore"):
+            errors = np.where(a == b, 0.0, np.abs(a - b) / (np.abs(b) + FLOOR))
+        worst = float(np.where(np.isnan(errors), math.inf, errors).max(initial=0.0))
+        if worst < math.inf:
+            self.error = max(worst, self.error or 0.0)
+        self.cases += 1
+        if not worst <= tolerance:
+            raise AssertionError(f"error {worst:.1e} > {tolerance:.0e}, at {where}: {a} is not {b}")
+
+    def demand(self, truth: Any, otherwise: str) -> None:
+        if not truth:
+            raise AssertionError(otherwise)
+
+    def finite(self, values: Sequence[Tensor], where: str) -> None:
+        """Demand that tensors hold neither inf nor nan."""
+        self.cases += 1
+        for x in values:
+            self.demand(x.isfinite().all(), f"{x.tolist()} at {where}")
+
+
+Part = Callable[[Measure], None]
+
+
+def explore(case: Case, look: Callable[[str, Inputs, Settings], None], examples: int = 25) -> None:
+    """Let hypothesis look for inputs at which `look` raises; the same ones in every run."""
+
+    @st.composite
+    def points(draw: st.DrawFn) -> tuple[Inputs, Settings]:
+        form = draw(st.sampled_from(case.forms))
+        settings = draw(st.sampled_from(list(case.settings)))
+        inputs = form(np.random.default_rng(draw(st.integers(0, 2**16))))
+
+        def redraw(x: Tensor, low: float, high: float) -> Tensor:
+            special = [v for v in (0.0, 1.0, -1.0, 1e-8, low, high) if low <= v <= high]
+            number = st.sampled_from(special) | st.floats(low, high)
+            size = x.numel()
+            return real(draw(st.lists(number, min_size=size, max_size=size))).reshape(x.shape)
+
+        changed = {}
+        for i, x in enumerate(inputs):
+            domain = case.domains.get(i, (-1e3, 1e3))
+            if domain is not None:
+                changed[i] = each(lambda x, d=domain: redraw(x, *d) if is_floating(x) else x, x)
+        return splice(inputs, changed), settings
+
+    @hypothesis.settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(points())
+    def run(point: tuple[Inputs, Settings]) -> None:
+        inputs, settings = point
+        listed = each(lambda x: x.tolist(), inputs)
+        look(f"{listed}, {settings}", inputs, settings)
+
+    run()
+
+
+# The checks: each gives its parts by name
+
+
+def check_value(case: Case, _: Options) -> dict[str, Part]:
+    tolerance = case.tolerance("float64")
+
+    def on_draws(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(5):
+            ours = case.loss(*inputs, **settings)
+            measure.demand(ours.dtype == torch.float64, f"{ours.dtype} from float64, at {where}")
+            measure.close(ours, naively(case, inputs, settings), tolerance, where)
+
+    def exact(measure: Measure, where: str, inputs: Inputs, settings: Settings) -> None:
+        theirs = exactly(case.exact or case.reference, inputs, settings)
+        measure.close(case.loss(*inputs, **settings), theirs, tolerance, where)
+
+    def on_points(measure: Measure) -> None:
+        for point in case.points():
+            exact(measure, *point)
+
+    def on_search(measure: Measure) -> None:
+        explore(case, partial(exact, measure))
+
+    return {"random": on_draws, "adversarial": on_points, "hypothesis": on_search}
+
+
+def check_peers(case: Case, _: Options) -> dict[str, Part]:
+    def compare(name: str, peer: Callable[..., Any], measure: Measure) -> None:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            measure.note = metadata.version(name.split()[0])
+        for where, inputs, settings in case.draws(3):
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    theirs = peer(*inputs, **settings)
+            except ModuleNotFoundError as missing:
+                raise NotRunError(f"{missing.name} is not installed") from None
+            if theirs is NotImplemented:
+                continue
+            theirs = as_numpy(theirs) if isinstance(theirs, Tensor) else np.asarray(theirs)
+            ours = case.loss(*inputs, **settings)
+            if theirs.ndim == 0:
+                ours = ours.mean()
+            width = "float32" if theirs.dtype == np.float32 else "float64"
+            measure.close(ours, theirs, case.tolerance(width), where)
+
+    return {name: partial(compare, name, peer) for name, peer in case.peers.items()}
+
+
+def check_gradient(case: Case, _: Options) -> dict[str, Part]:
+    def closed_form(measure: Measure) -> None:
+        if case.gradient is None:
+            raise NotRunError("no closed form is given")
+        for where, inputs, settings in itertools.chain(case.draws(3), case.points()):
+            formulas = exactly(case.gradient, inputs, settings)
+            formulas = formulas if isinstance(formulas, list) else [formulas]
+            values, found = differentiate(case, inputs, settings)
+            queue = iter(found)
+            for i, formula in zip(case.gets_gradient(inputs), formulas, strict=False):
+                ours = [next(queue) for _ in tensors(inputs[i])]
+                if formula is None:
+                    continue
+                mine = ours[0].numpy() * values.numel()
+                known = ~np.isnan(formula)
+                measure.demand(mine.shape == formula.shape, f"shape {formula.shape}, at {where}")
+                measure.close(
+                    mine[known], formula[known], case.tolerance("float64"), f"input {i}, {where}"
+                )
+
+    def finite_differences(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(2):
+            function, leaves = of_leaves(case, inputs, settings)
+            measure.cases += 1
+            try:
+                torch.autograd.gradcheck(function, leaves)
+            except RuntimeError as error:
+                raise AssertionError(f"{error}, at {where}") from None
+
+    def detached(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            leaves = {
+                i: each(lambda x: x.clone().requires_grad_(is_floating(x)), inputs[i])
+                for i in range(len(inputs))
+            }
+            values = case.loss(*leaves.values(), **settings)
+            for i in case.detached:
+                for x in tensors(leaves[i]):
+                    (got,) = torch.autograd.grad(
+                        values.sum(), x, retain_graph=True, materialize_grads=True
+                    )
+                    measure.demand(not got.any(), f"input {i} gets a gradient, at {where}")
+                    measure.cases += 1
+
+    parts = {"closed form": closed_form, "finite differences": finite_differences}
+    return parts | ({"detached": detached} if case.detached else {})
+
+
+def of_leaves(
+    case: Case, inputs: Inputs, settings: Settings
+) -> tuple[Callable[..., Tensor], list[Tensor]]:
+    """Make the loss a function of its differentiable tensors alone."""
+    places = case.gets_gradient(inputs)
+    chosen = [inputs[i] for i in places]
+
+    def function(*leaves: Tensor) -> Tensor:
+        filled = refill(chosen, leaves)
+        changed = dict(zip(places, filled, strict=True))
+        return case.loss(*splice(inputs, changed), **settings)
+
+    return function, [x.clone().requires_grad_() for x in tensors(chosen)]
+
+
+def check_second_gradient(case: Case, _: Options) -> dict[str, Part]:
+    def finite_differences(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            function, leaves = of_leaves(case, inputs, settings)
+            measure.cases += 1
+            try:
+                torch.autograd.gradgradcheck(function, leaves)
+            except RuntimeError as error:
+                raise AssertionError(f"{error}, at {where}") from None
+
+    return {"finite differences": finite_differences}
+
+
+def check_extremes(case: Case, _: Options) -> dict[str, Part]:
+    def finite_where_it_fits(
+        dtype: torch.dtype, measure: Measure, where: str, inputs: Inputs, settings: Settings
+    ) -> None:
+        given, inputs = inputs, cast(inputs, dtype)
+        for x, y in zip(tensors(given), tensors(inputs), strict=True):
+            if not x.isfinite().equal(y.isfinite()):
+                return  # This dtype cannot hold the input.
+        wide = cast(inputs, torch.float64)
+        values = case.loss(*inputs, **settings)
+        truth = case.loss(*wide, **settings)
+        if not truth.isfinite().all():
+            truth = real(exactly(case.exact or case.reference, wide, settings))
+        fits = truth.abs() < torch.finfo(dtype).max
+        measure.finite([values[fits]], f"{dtype}, value, {where}")
+        if fits.all():
+            gradients = differentiate(case, inputs, settings)[1]
+            measure.finite(gradients, f"{dtype}, gradient, {where}")
+
+    def look(dtype: torch.dtype, measure: Measure) -> None:
+        seek = partial(finite_where_it_fits, dtype, measure)
+        for point in case.points():
+            seek(*point)
+        explore(case, seek)
+
+    kinds = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    return {name_of(dtype): partial(look, dtype) for dtype in kinds}
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def precision(dtype: torch.dtype, case: Case, _: Options) -> dict[str, Part]:
+    def against_float64(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(5):
+            inputs = cast(inputs, dtype)
+            ours, gradients = differentiate(case, inputs, settings)
+            measure.demand(ours.dtype == dtype, f"{ours.dtype} from {dtype}, at {where}")
+            theirs = naively(case, inputs, settings)
+            measure.close(ours, theirs, case.tolerance(name_of(dtype)), where)
+            measure.finite(gradients, where)
+
+    return {"against float64": against_float64}
+
+
+def check_autocast(case: Case, _: Options) -> dict[str, Part]:
+    def against_float64(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(2):
+            inputs = cast(inputs, torch.float32)
+            with torch.autocast("cpu", torch.bfloat16):
+                ours, gradients = differentiate(case, inputs, settings)
+            measure.close(ours, naively(case, inputs, settings), case.tolerance("autocast"), where)
+            measure.finite(gradients, where)
+
+    return {"bfloat16": against_float64}
+
+
+def check_relations(case: Case, _: Options) -> dict[str, Part]:
+    def compare(relation: Callable[..., tuple[Any, Any]], measure: Measure) -> None:
+        for form in case.forms:
+            for seed in range(5):
+                inputs = form(np.random.default_rng(seed))
+                pair = relation(case.loss, *inputs)
+                if pair is not NotImplemented:
+                    left, right = pair
+                    where = f"{form.__name__}, seed {seed}"
+                    measure.close(left, right, case.tolerance("float64"), where)
+
+    return {name: partial(compare, relation) for name, relation in case.relations.items()}
+
+
+def check_invariances(case: Case, _: Options) -> dict[str, Part]:
+    tolerance = case.tolerance("float64")
+
+    def batch(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(2):
+            places = batch_of(case, inputs)
+            size = next(
+                x.shape[0] for i in places if i in range(len(inputs)) for x in tensors(inputs[i])
+            )
+            order = torch.from_numpy(np.random.default_rng(size).permutation(size))
+            before = case.loss(*inputs, **settings)
+            if before.dim():
+                before = before.unflatten(0, (-1, size))[:, order].flatten(0, 1)
+            moved, chosen = reorder(inputs, settings, dict.fromkeys(places, 0), order, False)
+            measure.close(case.loss(*moved, **chosen), before, tolerance, where)
+
+    def classes(measure: Measure) -> None:
+        places = dict(case.classes or {})
+        axis = places.pop("values", None)
+        for where, inputs, settings in case.draws(2):
+            sizes = {
+                tensors(inputs[i])[0].shape[at]
+                for i, at in places.items()
+                if isinstance(i, int) and any(map(is_floating, tensors(inputs[i])))
+            }
+            measure.demand(len(sizes) == 1, f"expected one number of classes, got {sizes}")
+            size = sizes.pop()
+            order = torch.from_numpy(np.roll(np.random.default_rng(size).permutation(size), 1))
+            before = case.loss(*inputs, **settings)
+            if axis is not None:
+                before = before.index_select(axis, order)
+            moved, chosen = reorder(inputs, settings, places, order, True)
+            measure.close(case.loss(*moved, **chosen), before, tolerance, where)
+
+    def named(change: Callable[..., Inputs], measure: Measure) -> None:
+        for where, inputs, settings in case.draws(2):
+            before = case.loss(*inputs, **settings)
+            measure.close(case.loss(*change(*inputs), **settings), before, tolerance, where)
+
+    parts: dict[str, Part] = {} if case.batch == () else {"batch permutation": batch}
+    if case.classes:
+        parts["class permutation"] = classes
+    return parts | {name: partial(named, change) for name, change in case.invariances.items()}
+
+
+def batch_of(case: Case, inputs: Inputs) -> tuple[int | str, ...]:
+    if case.batch is not None:
+        return case.batch
+    return tuple(i for i, x in enumerate(inputs) if tensors(x))
+
+
+def reorder(
+    inputs: Inputs,
+    settings: Settings,
+    axes: Mapping[int | str, int],
+    order: Tensor,
+    relabel: bool,
+) -> tuple[Inputs, Settings]:
+    """Permute inputs and settings along their axes; integers, if asked, are labels to rename."""
+    inverse = order.argsort()
+
+    def move(x: Tensor, axis: int) -> Tensor:
+        if relabel and x.dtype == torch.int64:
+            return inverse[x]
+        return x.index_select(axis, order)
+
+    changed = {
+        key: each(partial(move, axis=axis), inputs[key])
+        for key, axis in axes.items()
+        if isinstance(key, int)
+    }
+    chosen = {
+        key: each(partial(move, axis=axes[key]), value) if key in axes else value
+        for key, value in settings.items()
+    }
+    return splice(inputs, changed), chosen
+
+
+def check_vmap(case: Case, _: Options) -> dict[str, Part]:
+    def stacks() -> Iterator[tuple[str, Callable[..., Tensor], list[list[Tensor]], Settings]]:
+        for form in case.forms:
+            for settings in case.settings:
+                sets = [form(np.random.default_rng(seed)) for seed in range(3)]
+
+                def function(*leaves: Tensor, inputs: Inputs = sets[0], s: Settings = settings):
+                    return case.loss(*refill(inputs, leaves), **s)
+
+                where = f"{form.__name__}, {dict(settings)}"
+                yield where, function, [tensors(inputs) for inputs in sets], settings
+
+    def values(measure: Measure) -> None:
+        for where, function, rows, _ in stacks():
+            stacked = [torch.stack(column) for column in zip(*rows, strict=True)]
+            loop = torch.stack([function(*row) for row in rows])
+            measure.close(torch.vmap(function)(*stacked), loop, 1e-12, where)
+
+    def gradients(measure: Measure) -> None:
+        for where, function, rows, _ in stacks():
+            floating = tuple(i for i, x in enumerate(rows[0]) if is_floating(x))
+            slope = torch.func.grad(lambda *x, f=function: f(*x).sum(), floating)
+            stacked = [torch.stack(column) for column in zip(*rows, strict=True)]
+            batched = torch.vmap(slope)(*stacked)
+            for k, row in enumerate(rows):
+                for ours, theirs in zip(batched, slope(*row), strict=True):
+                    measure.close(ours[k], theirs, 1e-12, where)
+
+    return {"values": values, "gradients": gradients}
+
+
+def compiled(case: Case, backend: str) -> dict[str, Part]:
+    def against_eager(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            torch.compiler.reset()
+            fast = torch.compile(case.loss, fullgraph=True, backend=backend)
+            values, gradients = differentiate(case, inputs, settings)
+            ours = differentiate(replace(case, loss=fast), inputs, settings)
+            for a, b in zip([ours[0], *ours[1]], [values, *gradients], strict=True):
+                measure.close(a, b, 1e-12, where)
+        torch.compiler.reset()
+
+    return {"against eager": against_eager}
+
+
+def check_compile(case: Case, _: Options) -> dict[str, Part]:
+    return compiled(case, "eager")
+
+
+def check_inductor(case: Case, options: Options) -> dict[str, Part]:
+    if not options.slow:
+        raise NotRunError("slow: run with --slow")
+    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise NotRunError("no C++ compiler")
+    return compiled(case, "inductor")
+
+
+class Wrapped(torch.nn.Module):
+    """The module that torch.export asks for."""
+
+    def __init__(self, case: Case, inputs: Inputs, settings: Settings) -> None:
+        super().__init__()
+        self.function = lambda *leaves: case.loss(*refill(inputs, leaves), **settings)
+
+    def forward(self, *leaves: Tensor) -> Tensor:
+        return self.function(*leaves)
+
+
+def check_export(case: Case, _: Options) -> dict[str, Part]:
+    def against_eager(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            leaves = tuple(tensors(inputs))
+            program = torch.export.export(Wrapped(case, inputs, settings), leaves)
+            ours = program.module()(*leaves)
+            measure.close(ours, case.loss(*inputs, **settings), 1e-12, where)
+
+    return {"against eager": against_eager}
+
+
+def check_layout(case: Case, _: Options) -> dict[str, Part]:
+    def same(measure: Measure, where: str, settings: Settings, *both: Inputs) -> None:
+        (a, da), (b, db) = (differentiate(case, inputs, settings) for inputs in both)
+        for x, y in zip([a, *da], [b, *db], strict=True):
+            measure.close(x, y, 1e-12, where)
+
+    def strided(x: Tensor) -> Tensor:
+        return torch.stack([x, x], -1)[..., 0]
+
+    def non_contiguous(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            ours = case.loss(*each(strided, inputs), **settings)
+            measure.close(ours, case.loss(*inputs, **settings), 1e-12, where)
+
+    def expanded(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            places = [i for i in batch_of(case, inputs) if isinstance(i, int)]
+            wide = {i: each(lambda x: x[:1].expand(x.shape), inputs[i]) for i in places}
+            ours = splice(inputs, wide)
+            full = each(lambda x: x.clone(memory_format=torch.contiguous_format), ours)
+            measure.close(case.loss(*ours, **settings), case.loss(*full, **settings), 1e-12, where)
+
+    def empty(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            places = batch_of(case, inputs)
+            nothing = splice(
+                inputs,
+                {i: each(lambda x: x[:0], inputs[i]) for i in places if isinstance(i, int)},
+            )
+            chosen = {
+                k: each(lambda x: x[:0], v) if k in places else v for k, v in settings.items()
+            }
+            values, gradients = differentiate(case, nothing, chosen)
+            measure.demand(values.numel() == 0, f"{values} from an empty batch, at {where}")
+            measure.demand(
+                not any(x.any() for x in gradients), f"a gradient from an empty batch, at {where}"
+            )
+            measure.cases += 1
+
+    def requires_grad(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            values, gradients = differentiate(case, inputs, settings)
+            for k, expected in enumerate(gradients):
+                alone = differentiate(case, inputs, settings, only=k)
+                measure.close(alone[0], values, 1e-12, where)
+                measure.close(
+                    alone[1][0], expected, 1e-12, f"gradient of tensor {k} alone, {where}"
+                )
+            measure.close(case.loss(*inputs, **settings), values, 1e-12, f"no gradient, {where}")
+
+    parts = {"non-contiguous": non_contiguous, "requires_grad mix": requires_grad}
+    if case.batch != ():
+        parts |= {"expanded": expanded}
+        if "empty" not in case.facts:
+            parts |= {"empty": empty}
+    return parts
+
+
+def check_inputs_unchanged(case: Case, _: Options) -> dict[str, Part]:
+    def untouched(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            given = tensors([inputs, dict(settings)])
+            before = [(x.clone(), x._version) for x in given]
+            first = case.loss(*inputs, **settings)
+            second = case.loss(*inputs, **settings)
+            measure.demand(first.equal(second), f"two calls differ, at {where}")
+            for x, (copy, version) in zip(given, before, strict=True):
+                intact = x.equal(copy) and x._version == version and x.grad is None
+                measure.demand(intact, f"an input was changed, at {where}")
+            measure.cases += 1
+
+    return {"same before and after": untouched}
+
+
+def check_errors(case: Case, _: Options) -> dict[str, Part]:
+    def raised(measure: Measure) -> None:
+        for inputs, settings, pattern in case.errors:
+            shapes = each(lambda x: tuple(x.shape), inputs)
+            try:
+                case.loss(*inputs, **settings)
+            except ValueError as error:
+                for wanted in (pattern, r"expected .+, got .+"):
+                    text = str(error)
+                    found = re.search(wanted, text, re.DOTALL)
+                    measure.demand(found, f"{text!r} does not match {wanted!r}")
+            else:
+                raise AssertionError(f"no error for shapes {shapes}, {settings}")
+            measure.cases += 1
+
+    return {"ValueError": raised} if case.errors else {}
+
+
+def check_alone(case: Case, _: Options) -> dict[str, Part]:
+    def doctest_passes(measure: Measure) -> None:
+        report = alone()
+        measure.demand(case.file in report, f"{case.file} is not a loss file of lossbook")
+        found = report[case.file]
+        measure.demand(found["error"] is None, found["error"])
+        tried, failed = found["examples"].get(case.name, (0, 0))
+        measure.demand(tried, f"no doctest in {case.name}")
+        measure.demand(not failed, f"{failed} of {tried} doctest lines failed")
+        measure.cases += tried
+
+    return {"doctest": doctest_passes}
+
+
+ALONE = """
+import doctest, importlib.util, json, os, pathlib, sys
+site, copies = sys.argv[1:]
+sys.path.append(site)
+import torch
+sys.path.remove(site)
+known = set(sys.modules)
+report = {}
+for path in sorted(pathlib.Path(copies).rglob("*.py")):
+    entry = {"error": None, "examples": {}}
+    try:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        runner = doctest.DocTestRunner(verbose=False)
+        for test in doctest.DocTestFinder().find(module, path.stem):
+            outcome = runner.run(test, out=sys.stderr.write)
+            name = test.name.removeprefix(path.stem + ".")
+            entry["examples"][name] = outcome.attempted, outcome.failed
+        roots = {name.split(".")[0] for name in set(sys.modules) - known}
+        others = sorted(roots - sys.stdlib_module_names - {"torch"})
+        if others:
+            entry["error"] = f"imports {others}"
+    except Exception as error:
+        entry["error"] = repr(error)
+    report[str(path.relative_to(copies))] = entry
+print(json.dumps(report))
+"""
+
+
+@functools.cache
+def alone() -> dict[str, Any]:
+    """Load a copy of every loss file in one fresh interpreter that has torch and nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        site, copies = Path(folder, "site"), Path(folder, "copies")
+        site.mkdir()
+        for name in sorted(needed_by("torch")):
+            for top in {Path(f).parts[0] for f in metadata.files(name) or ()} - {"..", "/"}:
+                source = Path(str(metadata.distribution(name).locate_file(top)))
+                target = site / top
+                if source.exists() and not target.exists() and top != "__pycache__":
+                    target.symlink_to(source, source.is_dir())
+        for path in sorted(ROOT.glob("lossbook/*/*.py")):
+            if path.parent.name != "book" and path.name != "__init__.py":
+                copy = copies / path.relative_to(ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy)
+        command = [sys.executable, "-I", "-S", "-c", ALONE, str(site), str(copies)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return json.loads(done.stdout)
+
+
+def needed_by(name: str) -> set[str]:
+    """List a distribution and all that it requires here."""
+    found: set[str] = set()
+    queue = [name]
+    while queue:
+        name = queue.pop()
+        try:
+            requirements = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # A requirement of another platform.
+        if name not in found:
+            found.add(name)
+            queue += [re.match(r"[\w.-]+", r)[0] for r in requirements if "extra ==" not in r]
+    return found
+
+
+def check_facts(case: Case, _: Options) -> dict[str, Part]:
+    first = case.settings[0]
+    tolerance = case.tolerance("float64")
+
+    def span(measure: Measure) -> None:
+        low, high = case.facts["range"]
+        seen = []
+
+        def look(where: str, inputs: Inputs, _: Settings) -> None:
+            values = case.loss(*inputs, **first)
+            slack = 1e-9 * (1 + values.abs())
+            inside = ((values >= low - slack) & (values <= high + slack)).all()
+            measure.demand(inside, f"{values.tolist()} is outside [{low}, {high}], at {where}")
+            measure.cases += 1
+            seen.extend(values.flatten().tolist())
+
+        for point in itertools.chain(case.draws(5), case.points()):
+            look(*point)
+        least, most = min(seen), max(seen)
+        explore(case, look)
+        measure.demand(
+            least < -100 if low == -math.inf else least < low + 1e-3,
+            f"no adversarial value comes near the lower end {low}: {least}",
+        )
+        measure.demand(
+            most > 100 if high == math.inf else most > high - 1e-3,
+            f"no adversarial value comes near the upper end {high}: {most}",
+        )
+        measure.note = f"{low:g} to {high:g}"
+
+    def at(name: str, measure: Measure) -> None:
+        inputs, value = case.facts[name]
+        ours = case.loss(*inputs, **first)
+        measure.demand(ours.numel(), f"no value to compare for {name!r}")
+        measure.close(ours, np.broadcast_to(value, ours.shape), tolerance, name)
+        measure.note = ", ".join(f"{number:.4g}" for number in np.ravel(value))
+
+    def convex(measure: Measure) -> None:
+        bent = 0.0
+        for form in case.forms:
+            for seed in range(20):
+                a, b = (form(np.random.default_rng((seed, k))) for k in (0, 1))
+                i = case.gets_gradient(a)[0]
+                for scale in (1.0, 8.0) if i not in case.domains else (1.0,):
+                    ends = [tensors(x[i]) for x in (a, b)]
+                    points = [[scale * x for x in ends[0]], [scale * x for x in ends[1]]]
+                    middle = [(x + y) / 2 for x, y in zip(*points, strict=True)]
+                    left, right, center = (
+                        case.loss(*splice(a, {i: refill(a[i], x)}), **first).sum().item()
+                        for x in (*points, middle)
+                    )
+                    bent = max(bent, (center - (left + right) / 2) / (1 + abs(left) + abs(right)))
+                    measure.cases += 1
+        if case.facts["convex"]:
+            measure.demand(bent <= 1e-9, f"above its chord by {bent:.1e}")
+        else:
+            measure.demand(bent > 1e-6, "never above a chord")
+        measure.note = "convex" if case.facts["convex"] else "not convex"
+
+    parts: dict[str, Part] = {}
+    for name in case.facts:
+        parts[name] = {"range": span, "convex": convex}.get(name) or partial(at, name)
+    return parts
+
+
+def check_device(case: Case, options: Options) -> dict[str, Part]:
+    def against_cpu(measure: Measure) -> None:
+        for dtype in (torch.float64, torch.float32):
+            for where, inputs, settings in itertools.chain(case.draws(2), case.points()):
+                inputs = cast(inputs, dtype)
+                there = [each(lambda x: x.to(options.device), x) for x in (inputs, dict(settings))]
+                ours, theirs = (differentiate(case, x, s) for x, s in (there, (inputs, settings)))
+                for a, b in zip([ours[0], *ours[1]], [theirs[0], *theirs[1]], strict=True):
+                    measure.demand(a.device.type == options.device, f"a result on {a.device}")
+                    measure.close(a.cpu(), b, case.tolerance(name_of(dtype)), where)
+
+    if not torch.cuda.is_available():
+        raise NotRunError("no CUDA device")
+    if options.device == "cpu":
+        raise NotRunError("run with --device cuda")
+    return {"against CPU": against_cpu}
+
+
+CHECKS: dict[str, Callable[[Case, Options], dict[str, Part]]] = {
+    "value": check_value,
+    "peers": check_peers,
+    "gradient": check_gradient,
+    "second gradient": check_second_gradient,
+    "extremes": check_extremes,
+    "float32": partial(precision, torch.float32),
+    "bfloat16": partial(precision, torch.bfloat16),
+    "float16": partial(precision, torch.float16),
+    "autocast": check_autocast,
+    "relations": check_relations,
+    "invariances": check_invariances,
+    "vmap": check_vmap,
+    "compile": check_compile,
+    "inductor": check_inductor,
+    "export": check_export,
+    "layout": check_layout,
+    "inputs unchanged": check_inputs_unchanged,
+    "errors": check_errors,
+    "alone": check_alone,
+    "facts": check_facts,
+    "device": check_device,
+}
+
+DTYPES = {name: name for name in ("float32", "bfloat16", "float16")} | {"autocast": "bfloat16"}
+
+
+# Running checks
+
+
+def run(case: Case, check: str, options: Options | None = None) -> dict[str, Any]:
+    """Run one check on one case.
+
+    Returns:
+        The entry of the vetting file: status, error, cases, dtype, device, note, reason, parts.
+    """
+    options = options or Options()
+    if check in case.exempt:
+        return summary(check, {}, options, case.exempt[check])
+    try:
+        steps = CHECKS[check](case, options)
+    except NotRunError as why:
+        return summary(check, {}, options, str(why))
+    parts = {}
+    for name, step in steps.items():
+        measure = Measure()
+        status, reason = "passed", ""
+        try:
+            if f"{check}/{name}" in case.exempt:
+                raise NotRunError(case.exempt[f"{check}/{name}"])
+            step(measure)
+            measure.demand(measure.cases, "nothing was compared")
+        except NotRunError as why:
+            status, reason = "not run", str(why)
+        except Exception as error:
+            status = "failed"
+            reason = f"{name}: {type(error).__name__}: {error}"
+        parts[name] = {"status": status, "reason": reason, **asdict(measure)}
+        if status == "failed" and options.stop:
+            break
+    return summary(check, parts, options, f"the case gives nothing for {check!r}")
+
+
+def summary(check: str, parts: dict[str, Any], options: Options, otherwise: str) -> dict[str, Any]:
+    """Join the parts: failed if one failed, passed if one ran, else not run."""
+    ran = [part for part in parts.values() if part["status"] != "not run"]
+    statuses = [part["status"] for part in ran]
+    status = "failed" if "failed" in statuses else "passed" if ran else "not run"
+    reasons = [part["reason"] for part in parts.values() if part["reason"]]
+    return {
+        "status": status,
+        "error": max((p["error"] for p in ran if p["error"] is not None), default=None),
+        "cases": sum(part["cases"] for part in ran),
+        "dtype": DTYPES.get(check, "float64"),
+        "device": options.device if check == "device" else "cpu",
+        "note": "; ".join(f"{name}: {p['note']}" for name, p in parts.items() if p["note"]),
+        "reason": "; ".join(dict.fromkeys(reasons)) if parts else otherwise,
+        "parts": parts,
+    }
+
+
+# The vetting files
+
+
+@functools.cache
+def commit() -> str | None:
+    """Name the git commit, or None where there is no git."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def sha256(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def header(case: Case, test_file: Path) -> dict[str, Any]:
+    """Say what was run: a result counts only as long as none of this changes."""
+    return {
+        "loss": case.name,
+        "file": case.file,
+        "source_sha256": sha256(ROOT / case.file),
+        "contract_sha256": sha256(Path(__file__), test_file),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def record(case: Case, test_file: Path, results: Mapping[str, dict[str, Any]]) -> None:
+    """Merge results into the vetting file of the loss.
+
+    Results of other code become "not run"; of the same code, a check or part that was not run now
+    takes nothing away from one that was.
+    """
+    path = VETTING / f"{case.name}.json"
+    now = header(case, test_file)
+    try:
+        old = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        old = {}
+    fresh = all(old.get(key) == value for key, value in now.items())
+    kept = old.get("checks", {}) if fresh else {}
+    why = "older than the code" if old and not fresh else "not run yet"
+    blank = summary("", {}, Options(), why)
+    checks = {name: kept.get(name, blank) for name in CHECKS}
+    checks |= {name: merge(name, checks[name], new) for name, new in results.items()}
+    now |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
+    VETTING.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(now | {"checks": checks}, indent=1, allow_nan=False) + "\n")
+    draft.replace(path)
+
+
+def merge(check: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Let a new result replace an old one, but no "not run" a run."""
+    if not new["parts"]:
+        return old if old["parts"] else new
+    parts = {
+        name: old["parts"].get(name, part) if part["status"] == "not run" else part
+        for name, part in new["parts"].items()
+    }
+    return summary(check, parts, Options(device=new["device"]), "")
+
+
+# Without pytest: python -m tests.contract
+
+
+def discover() -> list[tuple[Case, Path]]:
+    """Collect the cases of all test files."""
+    found = []
+    for path in sorted(ROOT.glob("tests/*/test_*.py")):
+        module = importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
+        found += [(case, path) for case in getattr(module, "cases", list)()]
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the battery, print a table, write the vetting files; 1 if a check failed."""
+    parser = argparse.ArgumentParser("python -m tests.contract", description=__doc__.split("\n")[0])
+    parser.add_argument("losses", nargs="*", metavar="LOSS", help="public names (default: all)")
+    parser.add_argument("--check", action="append", choices=CHECKS, help="only this one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--slow", action="store_true", help="compile with inductor, too")
+    chosen = parser.parse_args(arguments)
+    found = discover()
+    unknown = set(chosen.losses) - {case.name for case, _ in found}
+    if unknown:
+        parser.error(f"expected losses with a case, got {sorted(unknown)}")
+
+    names = chosen.check or list(CHECKS)
+    print("columns:", ", ".join(names))
+    print(". passed   F failed   - not run")
+    remarks: dict[str, list[str]] = {}
+    failures = 0
+    for case, path in found:
+        if chosen.losses and case.name not in chosen.losses:
+            continue
+        began = time.perf_counter()
+        print(f"{case.name:40s} ", end="", flush=True)
+        for name in names:
+            result = run(case, name, Options(chosen.device, chosen.slow))
+            record(case, path, {name: result})
+            mark = {"passed": ".", "failed": "F", "not run": "-"}[result["status"]]
+            print(mark, end="", flush=True)
+            failures += mark == "F"
+            if result["reason"]:
+                remark = f"{name}: {result['status']}: {result['reason']}"
+                remarks.setdefault(remark, []).append(case.name)
+        print(f" {time.perf_counter() - began:5.1f} s", flush=True)
+    for remark, losses in remarks.items():
+        print(f"{', '.join(losses)}\n    {remark}")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(importlib.import_module("tests.contract").main())

@@ -28,8 +28,8 @@ def check(source: str, path: str, line: int) -> None:
 
     said: list[str] = []
     examples = doctest.DocTestParser().get_examples(source, path)
-    namespace = get_ipython().user_ns  # type: ignore[no-untyped-call]
-    test = doctest.DocTest(examples, namespace, path, path, line, None)
+    test = doctest.DocTest(examples, {}, path, path, line, None)
+    test.globs = get_ipython().user_ns  # type: ignore[no-untyped-call]
     runner = doctest.DocTestRunner(verbose=False)
     runner.run(test, out=said.append, clear_globs=False)
     if not examples:

@@ -43,13 +43,14 @@ def _theme() -> alt.theme.ThemeConfig:
 
 def loss_and_gradient(
     loss: Callable[..., Tensor],
-    x: Sequence[float] | Tensor,
+    x: tuple[float, float],
     *,
     inputs: Callable[[Tensor], tuple[Tensor, ...]],
     sliders: Mapping[str, Sequence[float]],
     at: Mapping[str, float],
     x_title: str,
     alt_text: str,
+    settings: Mapping[str, Any] | None = None,
     reference: tuple[str, Callable[..., Tensor]] | None = None,
     clip: tuple[float, float] | None = None,
 ) -> alt.VConcatChart:
@@ -59,32 +60,34 @@ def loss_and_gradient(
 
     Args:
         loss: The vetted function.
-        x: The quantity on the horizontal axis, shape `(n,)`.
-        inputs: Turns x into the inputs of `loss`, whose values have shape `(n,)`.
+        x: The ends of the horizontal axis.
+        inputs: Turns the 81 points of the axis into the inputs of `loss`.
         sliders: For each setting, the equally spaced values to step through.
         at: The values that the chart starts with.
         x_title: What x is.
         alt_text: What the chart shows, in a sentence; the numbers are added.
+        settings: Further settings of `loss`, fixed.
         reference: Name and function of a loss to compare with, drawn for the same x.
         clip: Range of the vertical axis of the loss.
 
     Returns:
         Two panels, loss above gradient.
     """
-    x = torch.as_tensor(x, dtype=torch.float64)
+    axis = torch.from_numpy(np.linspace(*x, 81))
     name = loss.__name__
 
-    def rows(label: str, function: Callable[..., Tensor], **settings: float) -> list[dict[str, Any]]:
-        point = x.clone().requires_grad_()
-        value = function(*inputs(point), **settings)
+    def rows(label: str, function: Callable[..., Tensor], **chosen: float) -> list[dict[str, Any]]:
+        point = axis.clone().requires_grad_()
+        fixed = (settings or {}) if function is loss else {}
+        value = function(*inputs(point), **chosen, **fixed)
         (slope,) = torch.autograd.grad(value.sum(), point)
         return [
-            {"x": a, "loss": b, "gradient": c, "curve": label, **settings}
-            for a, b, c in zip(_short(x), _short(value), _short(slope), strict=True)
+            {"x": a, "loss": b, "gradient": c, "curve": label, **chosen}
+            for a, b, c in zip(_short(axis), _short(value), _short(slope), strict=True)
         ]
 
     grid = [dict(zip(sliders, v, strict=True)) for v in itertools.product(*sliders.values())]
-    data = [row for settings in grid for row in rows(name, loss, **settings)]
+    data = [row for chosen in grid for row in rows(name, loss, **chosen)]
     order = [name]
     if reference:
         order.append(reference[0])
@@ -96,7 +99,7 @@ def loss_and_gradient(
         f"{row['gradient']:.3g}"
         for row in (shown[0], shown[len(shown) // 2], shown[-1])
     )
-    settings = ", ".join(f"{k} = {v:g}" for k, v in at.items())
+    shown_at = ", ".join(f"{k} = {v:g}" for k, v in at.items())
     chart = alt.Chart(alt.Data(values=data)).transform_filter(
         " && ".join(
             [f"(!isValid(datum.{k}) || abs(datum.{k} - {k}_value) < 1e-6)" for k in sliders] or ["1"]
@@ -120,7 +123,7 @@ def loss_and_gradient(
                 alt.StrokeDash("curve:N", sort=order, scale=alt.Scale(range=DASHES), legend=None),
             )
         )
-    description = f"{alt_text} Shown for {settings}: {ends}." if at else f"{alt_text} Shown: {ends}."
+    description = f"{alt_text} Shown for {shown_at}: {ends}." if at else f"{alt_text} Shown: {ends}."
     return alt.vconcat(*panels).properties(description=description)
 
 

@@ -208,11 +208,11 @@ def _links(chapter: Chapter) -> str:
     links = [
         f'[Notebook]({stem}.ipynb){{ download="{stem}.ipynb" }}',
         f"[Open in Colab]({colab})",
+        f"[Edit]({settings()['repo_url']}/edit/main/docs/{chapter.name}.md)",
     ]
-    if chapter.file and chapter.losses:
-        up = "../" * chapter.name.count("/")
-        links.insert(0, f"[Copy the file](#{'the-file'})")
-        links.append(f"[API]({up}api/{chapter.file.split('/')[1]}.md)")
+    if chapter.losses and chapter.file:
+        up, family = "../" * chapter.name.count("/"), chapter.file.split("/")[1]
+        links = ["[The file](#the-file)", f"[API]({up}api/{family}.md)", *links]
     return '<div class="chapter-links" markdown>\n' + " ".join(links) + "\n</div>\n"
 
 
@@ -275,6 +275,9 @@ def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
     """Write the configurations of both generators: `mkdocs.yml` with the nav drawn out."""
     config = {**settings(), "nav": navigation(chapters, list(pages)), "docs_dir": "docs"}
     config["watch"] = ["../lossbook"]
+    # With a repository, the theme's script asks another host for its stars.
+    repository = config.pop("repo_url")
+    config["extra"] = {**config["extra"], "social": [{"icon": "material/source-repository", "link": repository, "name": "Source"}]}
     for plugin in config["plugins"]:
         if isinstance(plugin, dict) and "mkdocstrings" in plugin:
             plugin["mkdocstrings"]["handlers"]["python"]["paths"] = [".."]

@@ -1,0 +1,104 @@
+"""Small real experiments: data that ships with a package, models with reproducible weights.
+
+Weights, splits and batches come from NumPy's PCG64, whose streams do not change between releases.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["breast_cancer", "diabetes", "digits", "fit", "mlp", "split"]
+
+
+@cache
+def _load(name: str) -> tuple[Tensor, Tensor]:
+    from sklearn import datasets
+
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """1,797 handwritten digits: pixels in [0, 1], shape `(1797, 64)`, and labels 0 to 9."""
+    x, y = _load("digits")
+    return x / 16, y
+
+
+def breast_cancer() -> tuple[Tensor, Tensor]:
+    """569 tumors: 30 standardized measurements, and 1 for benign, 0 for malignant."""
+    x, y = _load("breast_cancer")
+    return (x - x.mean(0)) / x.std(0), y
+
+
+def diabetes() -> tuple[Tensor, Tensor]:
+    """442 patients: 10 standardized measurements, and the disease's progress after a year."""
+    x, y = _load("diabetes")
+    return (x - x.mean(0)) / x.std(0), y.float()
+
+
+def split(
+    x: Tensor, y: Tensor, seed: int, *, test: float = 0.3
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shuffle and split: x and y to train on, x and y to test on."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
+    cut = int(len(x) * (1 - test))
+    return x[order[:cut]], y[order[:cut]], x[order[cut:]], y[order[cut:]]
+
+
+def mlp(*sizes: int, seed: int) -> nn.Sequential:
+    """A network of linear layers and ReLUs, its weights drawn with He's variance."""
+    rng = np.random.default_rng(seed)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        linear = nn.Linear(fan_in, fan_out)
+        weight = rng.normal(0, np.sqrt(2 / fan_in), (fan_out, fan_in))
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight))
+            linear.bias.zero_()
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def fit(
+    model: nn.Module,
+    step: Callable[..., Tensor],
+    *data: Tensor,
+    seed: int,
+    epochs: int = 40,
+    batch: int = 128,
+    rate: float = 3e-3,
+    watch: Callable[[nn.Module], Tensor] | None = None,
+) -> list[Tensor]:
+    """Train a model by Adam.
+
+    Args:
+        model: What to train, in place.
+        step: Returns the scalar to minimize from the model's output and the rest of a batch.
+        *data: The inputs, then what `step` takes besides the model's output; the first dimension
+            of all is the sample.
+        seed: Of the order of the samples.
+        epochs: Passes over the data.
+        batch: Samples in a step.
+        rate: The learning rate.
+        watch: What to note of the model after each epoch.
+
+    Returns:
+        What `watch` returned, an entry an epoch.
+    """
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    noted = []
+    for _ in range(epochs):
+        order = torch.from_numpy(rng.permutation(len(data[0])))
+        for rows in order.split(batch):
+            inputs, *rest = (tensor[rows] for tensor in data)
+            optimizer.zero_grad()
+            step(model(inputs), *rest).backward()
+            optimizer.step()
+        if watch is not None:
+            with torch.no_grad():
+                noted.append(watch(model))
+    return noted

@@ -1,0 +1,115 @@
+"""The same loss in other libraries: calls that must agree, and calls that only look alike."""
+
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbook.book.plots import Table
+
+__all__ = ["compare"]
+
+# Libraries that take tensors; the others take arrays.
+TORCH = ("kornia.", "monai.", "pytorch_metric_learning.", "torchvision.", "segmentation_models_pytorch.")
+PEERS = "application/vnd.lossbook.peers+json"
+
+
+class Comparison(Table):
+    """The outcome of `compare`: a table for the page, rows for the page of all libraries."""
+
+    def __init__(self, loss: str, rows: list[dict[str, Any]]) -> None:
+        self.record = {"loss": loss, "rows": rows}
+        header = ["library", "call", "outcome"]
+        super().__init__(header, [[r["library"], r["call"], r["outcome"]] for r in rows])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        cells = "".join(
+            f"<tr><td>{escape(lib)}</td><td><code>{escape(call)}</code></td><td>{escape(out)}</td></tr>"
+            for lib, call, out in self.rows
+        )
+        head = "".join(f"<th>{h}</th>" for h in self.header)
+        html = f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        return {PEERS: self.record, "text/html": html, "text/plain": repr(self)}
+
+
+def compare(
+    loss: str,
+    ours: Tensor,
+    equal: Mapping[str, str],
+    differ: Mapping[str, str] | None = None,
+    *,
+    tolerance: float = 1e-5,
+    **inputs: Any,
+) -> Comparison:
+    """Run each call where its library is installed, and compare with `ours`.
+
+    Args:
+        loss: The public name that the calls are peers of.
+        ours: The vetted value.
+        equal: Library and call, as one would type it; each must give `ours`.
+        differ: Library and call that look the same; each must differ by more than 1 %.
+        tolerance: The largest relative difference of equal calls.
+        **inputs: The names that the calls use. Tensors reach JAX and NumPy libraries as arrays.
+
+    Returns:
+        A row a call: how far it is from `ours`, or why it was not run.
+
+    Raises:
+        AssertionError: If an equal call differs, or one that should differ is equal.
+    """
+    rows = []
+    for must_agree, calls in ((True, equal), (False, differ or {})):
+        for library, call in calls.items():
+            rows.append({"library": library, "call": call, "equal": must_agree})
+            try:
+                theirs = _evaluate(call, inputs)
+            except ModuleNotFoundError as error:
+                missing = (error.name or "").partition(".")[0]
+                rows[-1]["outcome"] = f"not run in this build: {missing} is not installed"
+                continue
+            if theirs.shape != ours.shape and theirs.size == 1:
+                difference = f"{theirs.item():.6g}, not {ours.mean().item():.6g}"
+                gap = abs(theirs.item() / ours.mean().item() - 1)
+            else:
+                mine = ours.detach().double().numpy()
+                gap = float(np.max(np.abs(theirs - mine)) / max(np.max(np.abs(mine)), 1e-300))
+                difference = f"largest difference {_bound(gap)}"
+            if must_agree:
+                assert gap <= tolerance, f"{library}: {call} differs by {gap:.2g}"
+                rows[-1]["outcome"] = f"equal within {_bound(tolerance)}"
+            else:
+                assert gap > 0.01, f"{library}: {call} is equal after all"
+                if theirs.size == ours.numel():
+                    a, b = theirs.ravel()[0], ours.flatten()[0].item()
+                    difference = f"first value {a:.4g}, not {b:.4g}"
+                rows[-1]["outcome"] = f"not equal: {difference}"
+    return Comparison(loss, rows)
+
+
+def _bound(value: float) -> str:
+    """Write a bound as a power of ten, which does not change from one machine to the next."""
+    return f"1e{int(np.ceil(np.log10(value)))}" if value else "0"
+
+
+def _evaluate(call: str, inputs: dict[str, Any]) -> Any:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    names: dict[str, Any] = {"np": np, "torch": torch, "F": torch.nn.functional, **inputs}
+    paths = re.findall(r"(?<![\w.'\"])([A-Za-z_]\w*(?:\.\w+)+)", call)
+    libraries = {path for path in paths if path.partition(".")[0] not in names}
+    if not all(path.startswith(TORCH) for path in libraries):
+        names |= {n: v.detach().numpy() for n, v in inputs.items() if isinstance(v, Tensor)}
+    for path in libraries:
+        library, *parts = path.split(".")
+        names[library] = module = importlib.import_module(library)
+        for part in parts[:-1]:
+            if not hasattr(module, part):
+                importlib.import_module(f"{module.__name__}.{part}")
+            module = getattr(module, part)
+    value = eval(call, names)  # The calls are the chapter's own text.
+    return np.asarray(value.detach() if isinstance(value, Tensor) else value, dtype=np.float64)

@@ -1,0 +1,186 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lossbook import cross_entropy
+from tests.contract import Case, integer, real
+
+
+def labels(rng):
+    return real(rng.normal(size=(4, 3)) * 2), integer(rng.integers(0, 3, 4))
+
+
+def probabilities(rng):
+    return real(rng.normal(size=(4, 3)) * 2), real(rng.dirichlet(np.ones(3), 4))
+
+
+def dense_labels(rng):
+    return real(rng.normal(size=(2, 3, 2, 4)) * 2), integer(rng.integers(0, 3, (2, 2, 4)))
+
+
+def dense_probabilities(rng):
+    return real(rng.normal(size=(2, 3, 2))), real(rng.dirichlet(np.ones(3), (2, 2)).swapaxes(1, 2))
+
+
+def softmax(logits):
+    e = np.exp(logits)
+    return e / e.sum(1, keepdims=True)
+
+
+def smoothed(logits, labels, label_smoothing):
+    C = logits.shape[1]
+    q = labels if labels.shape == logits.shape else np.moveaxis(np.eye(C)[labels], -1, 1)
+    return (1 - label_smoothing) * q + label_smoothing / C
+
+
+def reference(logits, labels, label_smoothing=0.0):
+    q = smoothed(logits, labels, label_smoothing)
+    return -np.where(q > 0, q * np.log(softmax(logits)), 0).sum(1)
+
+
+def gradient(logits, labels, label_smoothing=0.0):
+    to_logits = softmax(logits) - smoothed(logits, labels, label_smoothing)
+    return to_logits, (label_smoothing - 1) * np.log(softmax(logits))
+
+
+def torch_cross_entropy(logits, labels, label_smoothing=0.0):
+    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+
+
+def scipy_log_softmax(logits, labels, label_smoothing=0.0):
+    from scipy.special import log_softmax
+
+    if labels.shape != (4,) or label_smoothing:
+        return NotImplemented
+    return -log_softmax(logits.numpy(), 1)[np.arange(4), labels.numpy()]
+
+
+def sklearn_log_loss(logits, labels, label_smoothing=0.0):
+    from sklearn.metrics import log_loss
+
+    if labels.shape != (4,) or label_smoothing:
+        return NotImplemented
+    return log_loss(labels.numpy(), softmax(logits.numpy()), labels=range(3))
+
+
+def optax_cross_entropy(logits, labels, label_smoothing=0.0):
+    import optax
+
+    if logits.dim() != 2:
+        return NotImplemented
+    q = F.one_hot(labels, 3).numpy() if labels.dim() == 1 else labels.numpy()
+    q = optax.smooth_labels(q.astype(np.float32), label_smoothing)
+    return optax.softmax_cross_entropy(logits.float().numpy(), q)
+
+
+def keras_cross_entropy(logits, labels, label_smoothing=0.0):
+    import keras
+
+    if labels.shape != (4, 3):
+        return NotImplemented
+    return keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=label_smoothing, reduction="none"
+    )(labels, logits)
+
+
+ONE = (real([[1.0, 0.0, -1.0]]), integer([2]))
+
+
+def cases():
+    return [
+        Case(
+            loss=cross_entropy,
+            inputs=(labels, probabilities, dense_labels, dense_probabilities),
+            reference=reference,
+            settings=({}, {"label_smoothing": 0.1}),
+            adversarial={
+                "right by 1e4": (real([[1e4, 0.0, -1e4]]), integer([0])),
+                "wrong by 1e4": (real([[1e4, 0.0, -1e4]]), integer([2])),
+                "equal logits": (real([[1e4] * 3, [0.0] * 3]), integer([0, 1])),
+                "right by 30, soft": (real([[30.0, 0.0, 0.0]]), real([[1.0, 0.0, 0.0]])),
+                "wrong by 1e4, soft": (real([[1e4, -1e4, 0.0]]), real([[0.0, 0.5, 0.5]])),
+                "a class ruled out": (real([[-math.inf, 0.0, 1.0]]), real([[0.0, 0.5, 0.5]])),
+                "a class ruled out, labels": (real([[-math.inf, 0.0, 1.0]]), integer([1])),
+            },
+            domains={1: (0.0, 1.0)},
+            gradient=gradient,
+            classes={0: 1, 1: 1},
+            invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
+            relations={
+                "one-hot probabilities are labels": lambda loss, x, y: (
+                    (loss(x, y), loss(x, F.one_hot(y, 3).movedim(-1, 1).to(x)))
+                    if y.dtype == torch.int64
+                    else NotImplemented
+                ),
+                "two classes are binary cross entropy": lambda loss, x, _: (
+                    loss(x[:, :2], torch.ones_like(x[:, 0], dtype=torch.int64)),
+                    F.binary_cross_entropy_with_logits(
+                        x[:, 1] - x[:, 0], torch.ones_like(x[:, 0]), reduction="none"
+                    ),
+                ),
+                "smoothing mixes in the uniform target": lambda loss, x, y: (
+                    loss(x, y, label_smoothing=0.3),
+                    0.7 * loss(x, y) + 0.3 * loss(x, torch.full_like(x, 1 / 3)),
+                ),
+            },
+            peers={
+                "torch": torch_cross_entropy,
+                "scipy": scipy_log_softmax,
+                "scikit-learn": sklearn_log_loss,
+                "optax": optax_cross_entropy,
+                "keras": keras_cross_entropy,
+            },
+            errors=[
+                ((real([1.0, 2.0]), integer([0])), {}, r"logits of shape \(N, C, \*\), got \(2,\)"),
+                ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
+                ((real([[1.0, 2.0]]), real([0.0])), {}, r"of shape \(1, 2\), got \(1,\)"),
+                (ONE, {"label_smoothing": 1.0}, r"in \[0, 1\), got 1.0"),
+                (ONE, {"label_smoothing": -0.1}, r"in \[0, 1\), got -0.1"),
+                (ONE, {"label_smoothing": math.nan}, r"in \[0, 1\), got nan"),
+            ],
+            facts={
+                "range": (0.0, math.inf),
+                "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
+                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3)),
+                "convex": True,
+            },
+        )
+    ]
+
+
+def test_value_by_hand():
+    # softmax(log 2, log 6) = (1/4, 3/4).
+    logits = real([[math.log(2), math.log(6)]])
+    assert cross_entropy(logits, integer([0])).item() == pytest.approx(math.log(4))
+    assert cross_entropy(logits, integer([1])).item() == pytest.approx(math.log(4 / 3))
+    # Smoothing of 0.2 over two classes: targets 0.9 and 0.1.
+    smooth = cross_entropy(logits, integer([0]), label_smoothing=0.2)
+    assert smooth.item() == pytest.approx(0.9 * math.log(4) + 0.1 * math.log(4 / 3))
+
+
+def test_minimum_over_logits_is_the_entropy_of_the_target():
+    q = real([[0.2, 0.3, 0.5]])
+    entropy = -(q * q.log()).sum()
+    logits = q.log().requires_grad_()
+    loss = cross_entropy(logits, q).sum()
+    assert loss.item() == pytest.approx(entropy.item())
+    (slope,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(slope, torch.zeros_like(slope))
+
+
+def test_ruled_out_class_with_target_mass_costs_infinity():
+    logits = real([[-math.inf, 0.0]])
+    assert cross_entropy(logits, integer([0])).item() == math.inf
+    assert cross_entropy(logits, integer([1]), label_smoothing=0.1).item() == math.inf
+    assert cross_entropy(logits, real([[0.5, 0.5]])).item() == math.inf
+
+
+def test_axis_of_classes_is_the_second():
+    # Four positions and four classes, so that the wrong axis would not raise.
+    logits = real(np.random.default_rng(0).normal(size=(1, 4, 4)))
+    labels = integer([[0, 1, 2, 3]])
+    rows = torch.stack([cross_entropy(logits[:, :, i], labels[:, i]) for i in range(4)], 1)
+    torch.testing.assert_close(cross_entropy(logits, labels), rows)

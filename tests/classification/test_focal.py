@@ -1,0 +1,238 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lossbook import focal_loss, sigmoid_focal_loss
+from tests.contract import Case, integer, real
+
+
+def flat(rng):
+    return real(rng.normal(size=(4, 3)) * 2), integer(rng.integers(0, 3, 4))
+
+
+def dense(rng):
+    return real(rng.normal(size=(2, 3, 2, 4)) * 2), integer(rng.integers(0, 3, (2, 2, 4)))
+
+
+def hard(rng):
+    return real(rng.normal(size=(4, 3)) * 2), real(rng.integers(0, 2, (4, 3)))
+
+
+def soft(rng):
+    return real(rng.normal(size=5) * 2), real(rng.uniform(size=5))
+
+
+def softmax_of_truth(logits, labels):
+    """Probabilities, the one-hot truth, and the probability of the truth."""
+    e = np.exp(logits)
+    p = e / e.sum(1, keepdims=True)
+    truth = np.moveaxis(np.eye(logits.shape[1])[labels], -1, 1)
+    return p, truth, (p * truth).sum(1)
+
+
+def focal(logits, labels, gamma=2.0, alpha=None):
+    p_t = softmax_of_truth(logits, labels)[2]
+    weight = 1.0 if alpha is None else alpha[labels]
+    return -weight * (1 - p_t) ** gamma * np.log(p_t)
+
+
+def focal_slope(logits, labels, gamma=2.0, alpha=None):
+    p, truth, p_t = softmax_of_truth(logits, labels)
+    weight = 1.0 if alpha is None else alpha[labels]
+    factor = gamma * p_t * np.log(p_t) * (1 - p_t) ** (gamma - 1) - (1 - p_t) ** gamma
+    return (np.expand_dims(weight * factor, 1) * (truth - p),)
+
+
+def sigmoid_focal(logits, targets, gamma=2.0, alpha=0.25):
+    p = 1 / (1 + np.exp(-logits))
+    a, b = (1, 1) if alpha is None else (alpha, 1 - alpha)
+    one = -a * (1 - p) ** gamma * np.log(p)
+    zero = -b * p**gamma * np.log(1 - p)
+    return targets * one + (1 - targets) * zero
+
+
+def sigmoid_focal_slope(logits, targets, gamma=2.0, alpha=0.25):
+    p = 1 / (1 + np.exp(-logits))
+    a, b = (1, 1) if alpha is None else (alpha, 1 - alpha)
+    one = a * (1 - p) ** gamma * (gamma * p * np.log(p) + p - 1)
+    zero = b * p**gamma * (p - gamma * (1 - p) * np.log(1 - p))
+    to_target = -a * (1 - p) ** gamma * np.log(p) + b * p**gamma * np.log(1 - p)
+    return targets * one + (1 - targets) * zero, to_target
+
+
+def optax_sigmoid_focal(logits, targets, gamma=2.0, alpha=0.25):
+    import optax
+
+    logits, targets = logits.float().numpy(), targets.float().numpy()
+    return optax.losses.sigmoid_focal_loss(logits, targets, alpha, gamma)
+
+
+def keras_binary_focal(logits, targets, gamma=2.0, alpha=0.25):
+    import keras
+
+    if not targets.logical_not().logical_or(targets == 1).all():
+        return NotImplemented
+    balance = {} if alpha is None else {"alpha": alpha, "apply_class_balancing": True}
+    loss = keras.losses.BinaryFocalCrossentropy(from_logits=True, gamma=gamma, **balance)
+    return loss(targets, logits)
+
+
+def kornia_focal(logits, labels, gamma=2.0, alpha=None):
+    from kornia.losses import focal_loss
+
+    # Kornia spreads the loss over the classes: the true one holds all of it.
+    spread = focal_loss(logits, labels, alpha=None, gamma=gamma, weight=alpha, reduction="none")
+    return spread.sum(1)
+
+
+def monai_focal(logits, labels, gamma=2.0, alpha=None):
+    from monai.losses import FocalLoss
+
+    if alpha is not None:
+        return NotImplemented
+    truth = F.one_hot(labels, 3).movedim(-1, 1).to(logits)
+    return FocalLoss(use_softmax=True, gamma=gamma, reduction="none")(logits, truth).sum(1)
+
+
+ALPHA = real([0.2, 0.5, 1.5])
+ROW = (real([[1.0, 0.0, -1.0]]), integer([2]))
+UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
+
+
+def cases():
+    return [
+        Case(
+            loss=focal_loss,
+            inputs=(flat, dense),
+            reference=focal,
+            settings=({}, {"gamma": 0.0}, {"gamma": 0.5, "alpha": ALPHA}, {"gamma": 5.0}),
+            adversarial={
+                "right by 1e4": (real([[1e4, 0.0, -1e4]]), integer([0])),
+                "right by 100": (real([[100.0, 0.0, 0.0]]), integer([0])),
+                "right by 36": (real([[0.0, 36.0, 0.0]]), integer([1])),
+                "wrong by 1e4": (real([[1e4, 0.0, -1e4]]), integer([2])),
+                "equal logits": (real([[1e4] * 3, [0.0] * 3]), integer([0, 1])),
+            },
+            gradient=focal_slope,
+            classes={0: 1, 1: 1, "alpha": 0},
+            invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
+            relations={
+                "gamma 0 is cross entropy": lambda loss, x, y: (
+                    loss(x, y, gamma=0.0),
+                    F.cross_entropy(x, y, reduction="none"),
+                ),
+                "alpha multiplies the loss": lambda loss, x, y: (
+                    loss(x, y, alpha=ALPHA),
+                    ALPHA[y] * loss(x, y),
+                ),
+                "two classes are the sigmoid form": lambda loss, x, y: (
+                    loss(x[:, :2], y.clamp_max(1)),
+                    sigmoid_focal_loss(x[:, 1] - x[:, 0], y.clamp_max(1).double(), alpha=None),
+                ),
+            },
+            peers={"kornia": kornia_focal, "monai": monai_focal},
+            errors=[
+                ((real([1.0, 2.0]), integer([0])), {}, r"logits of shape \(N, C, \*\), got \(2,\)"),
+                ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
+                (ROW, {"gamma": -1.0}, "gamma >= 0, got -1.0"),
+                (ROW, {"gamma": math.nan}, "gamma >= 0, got nan"),
+                (ROW, {"alpha": 0.25}, r"alpha of shape \(3,\), got 0.25"),
+                (ROW, {"alpha": real([0.5, 0.5])}, r"alpha of shape \(3,\)"),
+            ],
+            facts={
+                "range": (0.0, math.inf),
+                "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
+                # p_t = 1/3, so (2/3)^2 log 3.
+                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), 4 / 9 * math.log(3)),
+                "convex": False,
+            },
+        ),
+        Case(
+            loss=sigmoid_focal_loss,
+            inputs=(hard, soft),
+            reference=sigmoid_focal,
+            settings=({}, {"gamma": 0.0, "alpha": None}, {"gamma": 0.5, "alpha": 0.9}),
+            adversarial={
+                "right by 1e4": (real([1e4, -1e4]), real([1.0, 0.0])),
+                "wrong by 1e4": (real([-1e4, 1e4]), real([1.0, 0.0])),
+                "right by 60": (real([60.0, -60.0]), real([1.0, 0.0])),
+                "zero": (real([0.0, 0.0, 0.0]), real([1.0, 0.0, 0.5])),
+            },
+            domains={1: (0.0, 1.0)},
+            gradient=sigmoid_focal_slope,
+            relations={
+                "gamma 0 is binary cross entropy": lambda loss, x, y: (
+                    loss(x, y, gamma=0.0, alpha=None),
+                    F.binary_cross_entropy_with_logits(x, y, reduction="none"),
+                ),
+                "gamma 0, alpha 1/2 is half of it": lambda loss, x, y: (
+                    loss(x, y, gamma=0.0, alpha=0.5),
+                    F.binary_cross_entropy_with_logits(x, y, reduction="none") / 2,
+                ),
+                "classes exchanged": lambda loss, x, y: (
+                    loss(x, y, alpha=0.3),
+                    loss(-x, 1 - y, alpha=0.7),
+                ),
+                "linear in the target": lambda loss, x, y: (
+                    loss(x, y),
+                    y * loss(x, torch.ones_like(y)) + (1 - y) * loss(x, torch.zeros_like(y)),
+                ),
+            },
+            peers={"optax": optax_sigmoid_focal, "keras": keras_binary_focal},
+            errors=[
+                (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                ((real([0.0]), real([1.0])), {"gamma": -0.5}, "gamma >= 0, got -0.5"),
+                ((real([0.0]), real([1.0])), {"alpha": 1.5}, r"alpha in \[0, 1\] or None, got 1.5"),
+                ((real([0.0]), real([1.0])), {"alpha": -0.1}, r"alpha in \[0, 1\] or None"),
+                ((real([0.0]), real([1.0])), {"alpha": math.nan}, r"alpha in \[0, 1\] or None"),
+            ],
+            facts={
+                "range": (0.0, math.inf),
+                "perfect": ((real([1e4, -1e4]), real([1.0, 0.0])), 0.0),
+                # p_t = 1/2: alpha_t (1/2)^2 log 2, for a positive and for a negative.
+                "chance": (
+                    (real([0.0, 0.0]), real([1.0, 0.0])),
+                    np.array([0.25, 0.75]) / 4 * math.log(2),
+                ),
+                "convex": False,
+            },
+        ),
+    ]
+
+
+def test_value_by_hand():
+    # softmax(log 1, log 3) = (1/4, 3/4): (3/4)^2 log 4 and (1/4)^2 log(4/3).
+    logits = real([[0.0, math.log(3)]] * 2)
+    expected = real([9 / 16 * math.log(4), 1 / 16 * math.log(4 / 3)])
+    torch.testing.assert_close(focal_loss(logits, integer([0, 1])), expected)
+    # sigmoid(log 3) = 3/4: a positive weighs 1/4, a negative 3/4.
+    expected = real([1 / 4 * (1 / 4) ** 2 * math.log(4 / 3), 3 / 4 * (3 / 4) ** 2 * math.log(4)])
+    ours = sigmoid_focal_loss(real([math.log(3)] * 2), real([1.0, 0.0]))
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("p, factor", [(0.9, 100), (0.968, 1000)])
+def test_papers_down_weighting(p, factor):
+    # Section 3.2 of the paper: at gamma 2, p_t = 0.9 costs 100 times less than cross entropy,
+    # p_t = 0.968 about 1000 times less.
+    x, y = real([math.log(p / (1 - p))]), real([1.0])
+    plain = sigmoid_focal_loss(x, y, gamma=0.0, alpha=None)
+    ratio = (plain / sigmoid_focal_loss(x, y, alpha=None)).item()
+    assert ratio == pytest.approx(factor, rel=0.03)
+
+
+def test_gradient_keeps_the_modulating_factor():
+    # Detaching (1 - p_t)^gamma would leave -(1 - p)^3 = -0.125 at p = 1/2, gamma = 2.
+    x = real([0.0]).requires_grad_()
+    (slope,) = torch.autograd.grad(sigmoid_focal_loss(x, real([1.0]), alpha=None).sum(), x)
+    # (1/2)^2 (2 (1/2) log(1/2) + 1/2 - 1)
+    assert slope.item() == pytest.approx((-math.log(2) - 0.5) / 4)
+
+
+def test_gradient_is_finite_where_the_power_of_a_sigmoid_has_none():
+    x = torch.tensor([60.0, 200.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(sigmoid_focal_loss(x, torch.ones(2), gamma=0.5).sum(), x)
+    assert slope.isfinite().all()

@@ -1,0 +1,49 @@
+"""Makes one test item of every check on every case, and holds the options of the battery."""
+
+import pytest
+
+from tests import contract
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("lossbook")
+    group.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="for check 'device'")
+    group.addoption("--slow", action="store_true", help="run what takes more than ten seconds")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def pytest_pycollect_makeitem(collector, name, obj):
+    """Turn a test file's `cases()` into items, so that one file holds all tests of its losses."""
+    if name == "cases" and isinstance(collector, pytest.Module):
+        return [
+            Check.from_parent(collector, name=f"{case.name}[{check}]", case=case, check=check)
+            for case in obj()
+            for check in contract.CHECKS
+        ]
+    return None
+
+
+class Check(pytest.Item):
+    def __init__(self, *, case, check, **kwargs):
+        super().__init__(**kwargs)
+        self.case, self.check = case, check
+
+    def runtest(self):
+        options = contract.Options(
+            self.config.getoption("--device"), self.config.getoption("--slow")
+        )
+        result = contract.run(self.case, self.check, options)
+        contract.record(self.case, self.path, {self.check: result})
+        if result["status"] == "failed":
+            pytest.fail(result["reason"], pytrace=False)
+        if result["status"] == "not run":
+            pytest.skip(f"not run: {result['reason']}")
+
+    def reportinfo(self):
+        return self.path, None, self.name
