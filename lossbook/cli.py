@@ -155,8 +155,7 @@ def write(path: Path, text: str) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(text.encode())
+        temporary.write_bytes(text.encode())
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)
         os.replace(temporary, target)
@@ -194,15 +193,15 @@ def write_lock(folder: Path, lock: dict[str, Record]) -> None:
 def origin(text: str, entry: Record | None, installed: Record | None) -> tuple[Record | None, str]:
     """What a copy began as, None where nobody knows, and its text without the stamp.
 
-    The stamp names a hash; the text with that hash is the rest of the file itself (an unedited
-    copy), the lock's or the installed one. So an `add` that was interrupted between file and lock,
-    and a lock that was lost or merged wrongly, cost an unedited copy nothing.
+    The stamp's hash comes first: the rest of the file may have it (an unedited copy), or the
+    installed text. Then the lock knows. So an `add` that was interrupted between file and lock, and
+    a lock that was lost or merged wrongly, cost an unedited copy nothing.
     """
     first, _, rest = text.partition("\n")
-    stamp = STAMP.fullmatch(first.removesuffix("\r"))
+    stamp = STAMP.fullmatch(first)
     if not stamp:
         return entry, text
-    for base in (rest, *(known.base for known in (entry, installed) if known)):
+    for base in (rest, installed.base) if installed else (rest,):
         began = Record(stamp["name"], stamp["version"], base)
         if began.sha256.startswith(stamp["hash"]):
             return began, rest

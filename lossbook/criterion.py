@@ -89,17 +89,20 @@ class Criterion(nn.Module):
 
         Raises:
             ValueError: If `weights` or the labels for `ignore_index` have another shape than the
-                unreduced loss, those labels are not integers, or a number `normalizer` is not
-                positive.
+                unreduced loss, those labels are not integers, or `normalizer` is a number that is
+                not positive or a tensor of several elements.
         """
         if isinstance(normalizer, (int, float)) and not normalizer > 0:
             raise ValueError(f"expected normalizer > 0, got {normalizer}")
+        if isinstance(normalizer, Tensor) and normalizer.numel() != 1:
+            raise ValueError(f"expected normalizer of one element, got {tuple(normalizer.shape)}")
         kept = None
         if self.ignore_index is not None:
-            if len(inputs) < 2 or inputs[1].is_floating_point():
+            labels = inputs[1] if len(inputs) > 1 else None
+            if not isinstance(labels, Tensor) or labels.is_floating_point():
                 raise ValueError("expected integer labels as second input for ignore_index")
-            kept = inputs[1] != self.ignore_index
-            inputs = (inputs[0], inputs[1].where(kept, 0), *inputs[2:])
+            kept = labels != self.ignore_index
+            inputs = (inputs[0], labels.where(kept, 0), *inputs[2:])
 
         losses = self.loss(*inputs, **self._settings())
         for what, given in (("weights", weights), ("labels for ignore_index", kept)):
@@ -122,7 +125,7 @@ class Criterion(nn.Module):
             return total.to(losses.dtype)
 
         count = total.new_full((), losses.numel()) if weights is None else weights.sum()
-        divisor = count if normalizer is None else torch.as_tensor(normalizer).to(count)
+        divisor = count if normalizer is None else torch.as_tensor(normalizer).to(count).reshape(())
         return (total / divisor.where(count != 0, 1)).to(losses.dtype)
 
     def extra_repr(self) -> str:

@@ -184,6 +184,7 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
                     (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
         except Exception as raised:  # Whatever a loss raises is a finding.
             error = raised
+    function = getattr(function, "func", function)  # What a partial is of.
     name = getattr(function, "__name__", type(function).__name__)
     return _Call(name, dict(bound.arguments), kept, weights, values, gradient, error)
 
@@ -360,13 +361,16 @@ def _labels(call: _Call) -> Iterator[Finding]:
 
 def _numbers(call: _Call) -> Iterator[Finding]:
     """What is nan or infinite: in the inputs, in the loss, in the gradient."""
-    clean = True
+    clean, hidden = True, ""
     for name, value in call.given.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             continue
         bad = ~value.detach().isfinite()
         if name.endswith("logits"):  # A logit of -inf rules a class out.
             bad &= ~value.isneginf()
+        if call.weights is not None and call.weights.shape == bad.shape:
+            hidden = name if (bad & (call.weights == 0)).any() else hidden
+            bad &= call.weights != 0
         if bad.any():
             clean = False
             what = f"{_n(bad)} values of {name} are nan or infinite, {_where(bad)}"
@@ -390,6 +394,8 @@ def _numbers(call: _Call) -> Iterator[Finding]:
         elif first.isneginf().any():
             what += f": {_n(first.isneginf())} {name} are -inf, the truth among them"
             fix = f"{name}.masked_fill(impossible, -inf)  # never the true class"
+            if call.given.get("label_smoothing"):
+                fix = "label_smoothing=0.0  # it makes every class a little true"
         yield Finding("wrong", what, fix)
     elif call.gradient is None:
         if first.is_floating_point() and name:
@@ -398,7 +404,11 @@ def _numbers(call: _Call) -> Iterator[Finding]:
     elif not call.gradient.isfinite().all():
         bad = ~call.gradient.isfinite()
         what = f"the loss is finite, and {_n(bad)} values of its gradient are not, {_where(bad)}"
-        yield Finding("wrong", what, f"{call.name}  # a root or a quotient at 0 inside")
+        fix = f"{call.name}  # a root or a quotient at 0 inside"
+        if hidden:
+            what += f": a weight of 0 does not stop the nan or inf in {hidden}"
+            fix = f"{hidden} = {hidden}.where(weights != 0, 0)"
+        yield Finding("wrong", what, fix)
     elif call.values.shape == call.gradient.shape:
         dead = (call.values > 10) & (call.gradient == 0)
         if dead.any():
@@ -576,7 +586,7 @@ def _collapse(call: _Call) -> Iterator[Finding]:
             yield Finding("suspicious", what, "model  # a lower learning rate, easier negatives")
 
     labels = call.tensor("labels")[1]
-    if list(call.given)[:2] == ["embeddings", "labels"] and len(labels) > 1:
+    if list(call.given)[:2] == ["embeddings", "labels"] and len(labels) > 3:
         classes = len(labels.unique())  # type: ignore[no-untyped-call]
         if classes in (1, len(labels)):
             kind = "negative" if classes == 1 else "positive"
@@ -685,57 +695,48 @@ def _residuals(call: _Call) -> Iterator[Finding]:
     (a, x), (b, y) = call.tensor("predictions"), call.tensor("targets")
     if not a or not b or x.shape != y.shape or "dim" in call.given:
         return
-    predictions, targets = x.double(), y.double()
+    predictions, targets = call.counted(x).double(), call.counted(y).double()
     residuals = (predictions - targets).abs()
-    if not residuals.isfinite().all():
+    if not residuals.numel() or not residuals.isfinite().all():
         return
     size, reach = targets.abs().median().item(), predictions.abs().median().item()
-    middle, many = residuals.median().item(), residuals.numel() >= 8
+    middle, count = residuals.median().item(), residuals.numel()
     threshold = next((name for name in ("delta", "beta") if call.given.get(name)), "")
     if size >= 1e6 or (size >= 1e3 and reach <= size / 100):
         what = f"targets are around {size:.3g}, predictions around {reach:.3g}, and half of the "
         what += f"residuals are above {middle:.3g}"
         yield Finding("suspicious", what, "targets = (targets - mean) / std  # of the training set")
-    elif threshold and many and middle > 100 * call.given[threshold]:
+    elif threshold and count >= 8 and middle > 100 * call.given[threshold]:
         what = f"half of the residuals are above {middle:.3g}, far beyond "
         what += f"{threshold} = {call.given[threshold]:g}: the loss is the absolute error"
         yield Finding("suspicious", what, f"{threshold}={middle:.2g}  # in the unit of the targets")
 
-    if many and (targets != targets.flatten()[0]).any():
-        rounding = (
-            predictions.abs().max() * torch.finfo(x.dtype).eps if x.dtype.is_floating_point else 1
-        )
-        if not residuals.any():
-            what = (
-                f"all {residuals.numel()} predictions equal their targets: nothing is left to learn"
-            )
-            fix = "predictions = model(inputs)  # of inputs that do not hold the targets"
-            yield Finding("suspicious", what, fix)
-        elif (
-            residuals.numel() >= 16
-            and rounding < 0.01
-            and not call.given[a].requires_grad
-            and (predictions == predictions.round()).all()
-            and (predictions != predictions.flatten()[0]).any()
-        ):
-            what = f"all {residuals.numel()} predictions are whole: rounding leaves no gradient"
+    if count >= 8 and (targets != targets[0]).any() and not residuals.any():
+        what = f"all {count} predictions equal their targets: nothing is left to learn"
+        fix = "predictions = model(inputs)  # of inputs that do not hold the targets"
+        yield Finding("suspicious", what, fix)
+    elif count >= 16 and x.is_floating_point() and not call.given[a].requires_grad:
+        fine = predictions.abs().max() * torch.finfo(x.dtype).eps < 0.01
+        varied = (predictions != predictions[0]).any()
+        if fine and varied and (predictions == predictions.round()).all():
+            what = f"all {count} predictions are whole numbers: rounding leaves no gradient"
             fix = "predictions = model(inputs)  # round for reading, not for the loss"
             yield Finding("suspicious", what, fix)
 
-    squares, values = residuals**2, call.values
-    if values is None or values.shape != squares.shape or residuals.numel() < 32 or x.dim() > 2:
+    if call.values is None or call.values.shape != x.shape or count < 32 or x.dim() > 2:
         return
-    factor = values.double().flatten()[squares.argmax()] / squares.max()
-    far = residuals > 10 * middle
-    if 0 < far.double().mean() <= 0.1 and torch.allclose(values.double(), factor * squares, 0.01):
-        share = (squares[far].sum() / squares.sum()).item()
-        if share > 0.5 and middle > 0:
-            what = (
-                f"{_n(far)} residuals make {100 * share:.3g} % of the squared error: the largest "
-            )
-            what += f"is {residuals.max().item():.3g}, the median {middle:.3g}"
-            fix = f"Criterion(huber_loss, delta={3 * middle:.2g})  # if they are outliers"
-            yield Finding("suspicious", what, fix)
+    values, squares = call.counted(call.values).double(), residuals**2
+    factor = values[squares.argmax()] / squares.max()
+    if not residuals.any() or not torch.allclose(values, factor * squares, rtol=0.01):
+        return
+    usual = residuals[residuals > 0].median().item()
+    far = residuals > 10 * usual
+    share = (squares[far].sum() / squares.sum()).item()
+    if share > 0.5 and far.double().mean() <= 0.1:
+        what = f"{_n(far)} residuals make {100 * share:.3g} % of the squared error; the largest is "
+        what += f"{residuals.max().item():.3g}, the median {usual:.3g}"
+        fix = f"Criterion(huber_loss, delta={3 * usual:.2g})  # if they are outliers"
+        yield Finding("suspicious", what, fix)
 
 
 def _nothing_left(call: _Call) -> Iterator[Finding]:

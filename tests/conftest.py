@@ -1,6 +1,7 @@
 """Makes one test item of every check on every case, and holds the options of the battery."""
 
 import pytest
+import torch
 
 from tests import contract
 
@@ -9,6 +10,10 @@ def pytest_addoption(parser):
     group = parser.getgroup("lossbook")
     group.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="for check 'device'")
     group.addoption("--slow", action="store_true", help="run what takes more than ten seconds")
+
+
+def pytest_configure():
+    torch.set_num_threads(1)  # Inputs are tiny; threads only wait for each other.
 
 
 def pytest_collection_modifyitems(config, items):

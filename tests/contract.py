@@ -49,7 +49,7 @@ Settings = Mapping[str, Any]
 # Sound relative errors, |ours - theirs| / (|theirs| + FLOOR), by the dtype of the computation.
 TOLERANCES = {
     "float64": 1e-10,
-    "float32": 1e-5,
+    "float32": 1e-4,
     "float16": 4e-3,
     "bfloat16": 3e-2,
     "autocast": 3e-2,
@@ -310,26 +310,32 @@ def power(a: Any, b: Any) -> Any:
     return mpmath.nan if isinstance(result, mpmath.mpc) else result
 
 
-EXACT = {
-    np.divide: divide,
-    np.power: power,
-    np.float_power: power,
-    np.isnan: mpmath.isnan,
-    np.isinf: mpmath.isinf,
-    np.isfinite: mpmath.isfinite,
-    np.log: logarithm,
-    np.arccos: mpmath.acos,
-    np.arcsin: mpmath.asin,
-    np.arctan: mpmath.atan,
-    np.arctanh: mpmath.atanh,
-    np.square: lambda x: x * x,
-    np.reciprocal: lambda x: divide(1, x),
-    np.logaddexp: lambda x, y: logarithm(mpmath.exp(x) + mpmath.exp(y)),
-} | {
-    getattr(np, name): getattr(mpmath, name)
-    for name in ("exp", "expm1", "log1p", "sqrt", "cbrt", "sin", "cos", "tan", "sinh", "cosh")
-    + ("tanh", "hypot", "floor", "ceil")
-}
+EXACT = (
+    {
+        np.divide: divide,
+        np.power: power,
+        np.float_power: power,
+        np.isnan: mpmath.isnan,
+        np.isinf: mpmath.isinf,
+        np.isfinite: mpmath.isfinite,
+        np.log: logarithm,
+        np.arccos: mpmath.acos,
+        np.arcsin: mpmath.asin,
+        np.arctan: mpmath.atan,
+        np.arctanh: mpmath.atanh,
+        np.square: lambda x: x * x,
+        np.reciprocal: lambda x: divide(1, x),
+        np.logaddexp: lambda x, y: logarithm(mpmath.exp(x) + mpmath.exp(y)),
+    }
+    | {
+        getattr(np, name): getattr(mpmath, name)
+        for name in ("exp", "expm1", "log1p", "sqrt", "cbrt", "hypot", "floor", "ceil")
+    }
+    | {
+        getattr(np, name): getattr(mpmath, name)
+        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")
+    }
+)
 
 
 def as_numpy(value: Any) -> Any:
@@ -349,7 +355,7 @@ def exactly(
     spans = [x[x.isfinite()] for x in tensors(inputs) if is_floating(x)]
     largest = max((float(x.max().relu() + (-x).max().relu()) for x in spans if len(x)), default=0.0)
     arrays = each(lambda x: digits(as_numpy(x)) if is_floating(x) else x.numpy(), inputs)
-    with mpmath.workdps(50 + int(0.45 * min(largest, 2e4))):
+    with np.errstate(all="ignore"), mpmath.workdps(50 + int(0.45 * min(largest, 2e4))):
         result = function(*arrays, **as_numpy(dict(settings)))
         if isinstance(result, tuple):
             return [None if x is None else rounded(x) for x in result]
@@ -494,7 +500,7 @@ def check_peers(case: Case, _: Options) -> dict[str, Part]:
                 raise NotRunError(f"{missing.name} is not installed") from None
             if theirs is NotImplemented:
                 continue
-            theirs = as_numpy(theirs) if isinstance(theirs, Tensor) else np.asarray(theirs)
+            theirs = theirs.detach().numpy() if isinstance(theirs, Tensor) else np.asarray(theirs)
             ours = case.loss(*inputs, **settings)
             if theirs.ndim == 0:
                 ours = ours.mean()
@@ -508,7 +514,7 @@ def check_gradient(case: Case, _: Options) -> dict[str, Part]:
     def closed_form(measure: Measure) -> None:
         if case.gradient is None:
             raise NotRunError("no closed form is given")
-        for where, inputs, settings in itertools.chain(case.draws(3), case.points()):
+        for where, inputs, settings in itertools.chain(case.draws(2), case.points()):
             formulas = exactly(case.gradient, inputs, settings)
             formulas = formulas if isinstance(formulas, list) else [formulas]
             values, found = differentiate(case, inputs, settings)
@@ -525,7 +531,7 @@ def check_gradient(case: Case, _: Options) -> dict[str, Part]:
                 )
 
     def finite_differences(measure: Measure) -> None:
-        for where, inputs, settings in case.draws(2):
+        for where, inputs, settings in case.draws(1):
             function, leaves = of_leaves(case, inputs, settings)
             measure.cases += 1
             try:
@@ -573,7 +579,7 @@ def check_second_gradient(case: Case, _: Options) -> dict[str, Part]:
             function, leaves = of_leaves(case, inputs, settings)
             measure.cases += 1
             try:
-                torch.autograd.gradgradcheck(function, leaves)
+                torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
             except RuntimeError as error:
                 raise AssertionError(f"{error}, at {where}") from None
 
@@ -1033,10 +1039,11 @@ def check_facts(case: Case, _: Options) -> dict[str, Part]:
                     points = [[scale * x for x in ends[0]], [scale * x for x in ends[1]]]
                     middle = [(x + y) / 2 for x, y in zip(*points, strict=True)]
                     left, right, center = (
-                        case.loss(*splice(a, {i: refill(a[i], x)}), **first).sum().item()
+                        case.loss(*splice(a, {i: refill(a[i], x)}), **first)
                         for x in (*points, middle)
                     )
-                    bent = max(bent, (center - (left + right) / 2) / (1 + abs(left) + abs(right)))
+                    above = (center - (left + right) / 2) / (1 + left.abs() + right.abs())
+                    bent = max(bent, above.max().item())
                     measure.cases += 1
         if case.facts["convex"]:
             measure.demand(bent <= 1e-9, f"above its chord by {bent:.1e}")
@@ -1236,6 +1243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--slow", action="store_true", help="compile with inductor, too")
     chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # Inputs are tiny; threads only wait for each other.
     found = discover()
     unknown = set(chosen.losses) - {case.name for case, _ in found}
     if unknown:

@@ -381,6 +381,7 @@ def test_a_folder_that_is_a_file_or_lies_in_one(bench):
             code, out, err = bench.run("0.1.0", *command)
             assert (code, out) == (2, "")
             assert str(file) in told(err)
+            assert ("expected a folder, got the file" in err) == (folder == file)
     assert file.read_text() == "mine"
 
 
@@ -394,6 +395,12 @@ def test_a_folder_that_cannot_be_written():
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert f"cannot write {folder}/focal.py: " in told(done.stderr)
+
+
+def test_a_folder_whose_name_is_no_text(bench):
+    folder = os.fsdecode(b"sr\xff")
+    cli.main(["add", "focal", folder, "--dry-run"], root=bench.tmp_path / "0.1.0", version="0.1.0")
+    assert bench.captured.readouterr().out.startswith(b"sr\xff")
 
 
 def entry(**changed):
@@ -597,10 +604,30 @@ def test_the_kind_of_a_change_over_several_versions(bench, upstream, entries, ki
     assert ("no release declares" in out) == (kind == "value" and undeclared)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "equal"),
+    [
+        ('"""A."""\nx = 1', '"""B."""\nx = 1', True),
+        ('"""A."""\nx = 1', "x = 1", True),
+        ("x = 1  # A", "# B\nx = (\n    1\n)", True),
+        ('class A:\n    "A."\n    x = 1', 'class A:\n    "B."\n    x = 1', True),
+        ("x = 1", "x = 2", False),
+        ("def f():\n    return 1", "def f():\n    return 2", False),
+        ('x = 1\n"A."', 'x = 1\n"B."', False),
+        ("def f(x: int): ...", "def f(x: float): ...", False),
+    ],
+)
+def test_only_docstrings_comments_and_formatting_are_text(old, new, equal):
+    assert (cli.program(old) == cli.program(new)) == equal
+
+
 def test_a_release_candidate_counts_as_its_release(bench):
     bench.publish("0.2.0rc1", NUMERICS, declare(("0.2.0", "numerics", "A.")))
     bench.add("0.1.0")
     assert status(bench.diff("0.2.0rc1")[1]) == "upstream change of numerics, 0.1.0 to 0.2.0rc1"
+    bench.publish("0.2.0", VALUE)
+    bench.add("0.2.0rc1")
+    assert status(bench.diff("0.2.0")[1]) == "upstream change of value, 0.2.0rc1 to 0.2.0"
 
 
 def test_a_copy_from_a_newer_version_is_no_upstream_change(bench):

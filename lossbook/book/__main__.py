@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     staging.add_argument("chapters", nargs="*", type=Path, help="these only")
     staging.add_argument("--keep-going", action="store_true", help="a failed chapter is no failure")
     building = commands.add_parser("build", help="stage, then build the site")
-    building.add_argument("--with", dest="generator", choices=["mkdocs", "zensical"], default="mkdocs")
+    building.add_argument(
+        "--with", dest="generator", choices=["mkdocs", "zensical"], default="mkdocs"
+    )
     serving = commands.add_parser("serve", help="serve the book and follow every change")
     serving.add_argument("--address", default="localhost:8000")
     commands.add_parser("address", help="bring every address in line with mkdocs.yml")
@@ -36,7 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "stage":
         only = [path.resolve() for path in options.chapters] or None
         return _stage(only, strict=not options.keep_going)
-    return _stage(None, strict=True) or _generate(options.generator)
+    return _vet() or _stage(None, strict=True) or _generate(options.generator)
+
+
+def _vet() -> int:
+    """Run the contract where its results are missing or older than the code."""
+    from lossbook.book.card import stale
+
+    losses = stale()
+    if not losses:
+        return 0
+    command = [sys.executable, "-m", "tests.contract", *losses]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def _stage(only: list[Path] | None, *, strict: bool) -> int:

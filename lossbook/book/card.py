@@ -1,20 +1,161 @@
 """The vetting card of a chapter: what the contract measured, and nothing else."""
 
+import hashlib
 import json
+import math
+from collections.abc import Sequence
+from functools import cache
 from html import escape
 from typing import Any
 
-from lossbook.book.chapters import BUILD, Chapter
+from lossbook.book.chapters import BUILD, ROOT, Chapter
 
 VETTING = BUILD / "vetting"
 
+# What each check of tests/contract.py says, in the order of the card.
+CHECKS = {
+    "value": "equals the equation, typed naively in float64 and with hundreds of digits",
+    "peers": "equals other libraries",
+    "gradient": "equals the closed form and finite differences",
+    "second gradient": "equals finite differences of the gradient",
+    "extremes": "value and gradient are finite wherever the exact value fits",
+    "float32": "error in float32",
+    "bfloat16": "error in bfloat16",
+    "float16": "error in float16",
+    "autocast": "error under autocast to bfloat16",
+    "relations": "limits and relations to other losses hold",
+    "invariances": "permutations, shifts and scales change what they should",
+    "vmap": "torch.vmap equals a loop",
+    "compile": "torch.compile captures one graph, equal to eager",
+    "inductor": "compiled by inductor, equal to eager",
+    "export": "torch.export equals eager",
+    "layout": "strided, expanded and empty inputs work",
+    "inputs unchanged": "inputs are left as they were",
+    "errors": "wrong shapes and settings raise the documented errors",
+    "alone": "the file runs in a fresh interpreter with only torch",
+    "facts": "the facts above are true",
+    "device": "CUDA equals the CPU",
+}
+FACTS = {
+    "range": "range",
+    "perfect": "at a perfect prediction",
+    "chance": "at chance",
+    "empty": "on empty input",
+    "convex": "in the predictions",
+}
+
+
+@cache
+def _sha256(*names: str) -> str:
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
+
 
 def results(loss: str) -> dict[str, Any] | None:
-    """What the contract recorded for a loss, if it ran."""
+    """Return what the contract recorded for a loss; None if it never ran on today's code."""
     path = VETTING / f"{loss}.json"
-    return dict(json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    _, family, stem = found["file"].split("/")
+    source, contract = found["source_sha256"], found["contract_sha256"]
+    tests = ("tests/contract.py", f"tests/{family}/test_{stem}")
+    fresh = (source, contract) == (_sha256(found["file"]), _sha256(*tests))
+    return found if fresh else None
+
+
+def stale() -> list[str]:
+    """List the losses whose results are missing or older than the code."""
+    import lossbook
+
+    names = [n for n in lossbook.__all__ if getattr(lossbook, n).__module__.count(".") == 2]
+    return [name for name in names if results(name) is None]
+
+
+def _cell(check: dict[str, Any] | None) -> str:
+    """Show one result; only a recorded pass looks like one."""
+    if check is None or check["status"] == "not run":
+        reason = "not run" if check is None else f"not run: {check['reason']}"
+        return f'<td class="not-run">{escape(reason)}</td>'
+    if check["status"] != "passed":
+        return f'<td class="failed">failed: {escape(check["reason"])}</td>'
+    error = f"within {bound(check['error'])}, " if check["error"] is not None else ""
+    return f'<td class="passed">✓ {error}{check["cases"]} cases</td>'
+
+
+def bound(error: float) -> str:
+    """Write an error as the next larger of 1, 2 or 5 times a power of ten."""
+    if error == 0:
+        return "0"
+    exponent = math.floor(math.log10(error))
+    for factor in (1, 2, 5, 10):
+        if error <= factor * 10**exponent * (1 + 1e-9):
+            break
+    return f"{factor}e{exponent}" if factor < 10 else f"1e{exponent + 1}"
+
+
+def _fact(found: dict[str, Any] | None, fact: str) -> str:
+    part = ((found or {}).get("checks", {}).get("facts", {}).get("parts") or {}).get(fact)
+    if not part or part["status"] != "passed":
+        return '<td class="not-run">not stated</td>'
+    return f"<td>{escape(part['note'])}</td>"
 
 
 def card(chapter: Chapter) -> str:
-    """Draw the card."""
-    return "".join(f"<p>{escape(name)}: not run</p>\n" for name in chapter.losses)
+    """Draw the card of a chapter's losses, from the vetting files alone."""
+    found = {name: results(name) for name in chapter.losses}
+    head = "".join(f'<th scope="col"><code>{escape(n)}</code></th>' for n in found)
+    rows = [f'<tr><th scope="col"></th>{head}</tr>']
+    for fact, label in FACTS.items():
+        cells = [_fact(f, fact) for f in found.values()]
+        if any("not-run" not in cell for cell in cells):
+            rows.append(f'<tr><th scope="row">{label}</th>{"".join(cells)}</tr>')
+    for check, label in CHECKS.items():
+        cells = [_cell(f["checks"].get(check) if f else None) for f in found.values()]
+        rows.append(f'<tr><th scope="row">{label}</th>{"".join(cells)}</tr>')
+    runs = [f for f in found.values() if f]
+    if runs:
+        run = runs[0]
+        when = f"{run['date'][:10]}, commit {(run['commit'] or 'unknown')[:7]}"
+        with_ = f"torch {run['torch']}, Python {run['python']}, {run['platform']}"
+        caption = f"Measured on {escape(when)}, with {escape(with_)}. Errors are relative."
+    else:
+        caption = "The contract has not run on this code."
+    body = "".join(rows)
+    return f'<div class="card"><table><caption>{caption}</caption>{body}</table></div>\n'
+
+
+def matrix(chapters: Sequence[Chapter]) -> str:
+    """Write the page of all cards: loss by check."""
+    marks = {"passed": "✓", "failed": "✗", "not run": "–"}
+    head = "".join(f'<th scope="col">{escape(check)}</th>' for check in CHECKS)
+    rows, count = (
+        [f'<tr><th scope="col">loss</th>{head}</tr>'],
+        {"passed": 0, "failed": 0, "not run": 0},
+    )
+    for chapter in chapters:
+        for name in chapter.losses:
+            found = results(name)
+            cells = []
+            for check in CHECKS:
+                entry = found["checks"].get(check) if found else None
+                status = entry["status"] if entry else "not run"
+                count[status] += 1
+                why = (entry["reason"] if entry else "never run on this code") or status
+                kind = status.replace(" ", "-")
+                mark = f'<span aria-label="{status}" role="img">{marks[status]}</span>'
+                cells.append(f'<td class="{kind}" title="{escape(why)}">{mark}</td>')
+            link = f'<a href="../{chapter.name}/#vetting-card"><code>{escape(name)}</code></a>'
+            rows.append(f'<tr><th scope="row">{link}</th>{"".join(cells)}</tr>')
+    table = f'<div class="card matrix"><table>{"".join(rows)}</table></div>'
+    legend = "".join(f"`{check}`\n:   {label}\n\n" for check, label in CHECKS.items())
+    return f"""# Vetting
+
+Every loss goes through one battery of checks, `tests/contract.py`, which records what it measured.
+The card in each chapter and this matrix are drawn from those records and from nothing else.
+
+✓ passed ({count["passed"]}), ✗ failed ({count["failed"]}), – not run ({count["not run"]}): the
+reason stands on the chapter's card. A check that did not run is never shown as a pass.
+
+{table}
+
+{legend}"""

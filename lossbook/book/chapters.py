@@ -128,13 +128,17 @@ def read(path: Path) -> Chapter:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ChapterError(path, line, f"not UTF-8: byte {error.object[error.start]:#04x}") from None
+        raise ChapterError(
+            path, line, f"not UTF-8: byte {error.object[error.start]:#04x}"
+        ) from None
     try:
         meta = yaml.safe_load(split_front_matter(text)[0])
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1
-        raise ChapterError(path, line, f"front matter: {getattr(error, 'problem', error)}") from None
+        raise ChapterError(
+            path, line, f"front matter: {getattr(error, 'problem', error)}"
+        ) from None
     if not isinstance(meta, dict) or not meta.get("title"):
         raise ChapterError(path, 1, "expected front matter with a title")
     return Chapter(path, text, meta)

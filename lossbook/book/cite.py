@@ -22,7 +22,10 @@ def entries(path: Path = BIBLIOGRAPHY) -> dict[str, Any]:
     from pybtex.exceptions import PybtexError
 
     text = path.read_text()
-    keys = [(m[1], text[: m.start()].count("\n") + 1) for m in re.finditer(r"^@\w+\{([^,]+),", text, re.M)]
+    keys = [
+        (m[1], text[: m.start()].count("\n") + 1)
+        for m in re.finditer(r"^@\w+\{([^,]+),", text, re.M)
+    ]
     for i, (key, line) in enumerate(keys):
         if key in {k for k, _ in keys[:i]}:
             raise ChapterError(path, line, f"the key {key!r} stands twice")

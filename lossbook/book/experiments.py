@@ -5,6 +5,7 @@ Weights, splits and batches come from NumPy's PCG64, whose streams do not change
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def mlp(*sizes: int, seed: int) -> nn.Sequential:
     """A network of linear layers and ReLUs, its weights drawn with He's variance."""
     rng = np.random.default_rng(seed)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         linear = nn.Linear(fan_in, fan_out)
         weight = rng.normal(0, np.sqrt(2 / fan_in), (fan_out, fan_in))
         with torch.no_grad():
@@ -93,10 +94,10 @@ def fit(
     noted = []
     for _ in range(epochs):
         order = torch.from_numpy(rng.permutation(len(data[0])))
-        for rows in order.split(batch):
+        for rows in torch.split(order, batch):
             inputs, *rest = (tensor[rows] for tensor in data)
             optimizer.zero_grad()
-            step(model(inputs), *rest).backward()
+            torch.autograd.backward(step(model(inputs), *rest))
             optimizer.step()
         if watch is not None:
             with torch.no_grad():

@@ -23,16 +23,16 @@ def check(source: str, path: str, line: int) -> None:
 
     `line` is that of the opening fence. What differs is displayed as JSON, for the runner.
     """
-    from IPython import get_ipython  # type: ignore[attr-defined]
+    from IPython import get_ipython
     from IPython.display import display
 
     said: list[str] = []
     examples = doctest.DocTestParser().get_examples(source, path)
     test = doctest.DocTest(examples, {}, path, path, line, None)
-    test.globs = get_ipython().user_ns  # type: ignore[no-untyped-call]
+    test.globs = get_ipython().user_ns
     runner = doctest.DocTestRunner(verbose=False)
     runner.run(test, out=said.append, clear_globs=False)
     if not examples:
         said.append(f"{path}:{line}: a pycon block without a prompt\n")
     if said:
-        display({DOCTEST: "".join(said), "text/plain": ""}, raw=True)  # type: ignore[no-untyped-call]
+        display({DOCTEST: "".join(said), "text/plain": ""}, raw=True)

@@ -1,7 +1,6 @@
 """The notebook that readers take away: executed, self-contained, with absolute links."""
 
 import re
-from collections.abc import Sequence
 from posixpath import join, normpath
 from textwrap import dedent
 from typing import Any
@@ -27,9 +26,7 @@ def convert(text: str) -> Any:
     return jupytext.reads(text, fmt={"extension": ".md", "format_name": "markdown"})
 
 
-def publish(
-    chapter: Chapter, run: Run, chapters: Sequence[Chapter], settings: dict[str, Any]
-) -> str:
+def publish(chapter: Chapter, run: Run, settings: dict[str, Any]) -> str:
     """Make the notebook of an executed chapter.
 
     Its first cell installs what the chapter imports, at this version of lossbook; torch is left
@@ -64,9 +61,7 @@ def publish(
 def _markdown(text: str, chapter: Chapter, address: str, site: str) -> str:
     """Turn what only the site can show into what a notebook can."""
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.S)
-    text = re.sub(
-        r'^--8<-- "([^"]+)"\n', lambda m: (ROOT / m[1]).read_text(), text, flags=re.M
-    )
+    text = re.sub(r'^--8<-- "([^"]+)"\n', lambda m: (ROOT / m[1]).read_text(), text, flags=re.M)
     text = _FOLDED.sub(_unfold, text)
     text = cite._CITATION.sub(
         lambda m: f"({cite.short(m['key'])}{', ' + m['where'] if m['where'] else ''})", text

@@ -16,7 +16,13 @@ from lossbook.book.plots import Table
 __all__ = ["compare"]
 
 # Libraries that take tensors; the others take arrays.
-TORCH = ("kornia.", "monai.", "pytorch_metric_learning.", "torchvision.", "segmentation_models_pytorch.")
+TORCH = (
+    "kornia.",
+    "monai.",
+    "pytorch_metric_learning.",
+    "torchvision.",
+    "segmentation_models_pytorch.",
+)
 PEERS = "application/vnd.lossbook.peers+json"
 
 

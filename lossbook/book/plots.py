@@ -17,11 +17,10 @@ DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4]]
 INK = "#1b1b1f"
 
 
-@alt.theme.register("lossbook", enable=True)
-def _theme() -> alt.theme.ThemeConfig:
+def _theme() -> dict[str, Any]:
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 13}
     return {
-        "background": None,  # type: ignore[typeddict-item]
+        "background": None,
         "config": {
             "font": "inherit",
             "axis": {
@@ -39,6 +38,9 @@ def _theme() -> alt.theme.ThemeConfig:
             "view": {"stroke": None, "continuousWidth": 420, "continuousHeight": 170},
         },
     }
+
+
+alt.theme.register("lossbook", enable=True)(_theme)
 
 
 def loss_and_gradient(
@@ -102,7 +104,8 @@ def loss_and_gradient(
     shown_at = ", ".join(f"{k} = {v:g}" for k, v in at.items())
     chart = alt.Chart(alt.Data(values=data)).transform_filter(
         " && ".join(
-            [f"(!isValid(datum.{k}) || abs(datum.{k} - {k}_value) < 1e-6)" for k in sliders] or ["1"]
+            [f"(!isValid(datum.{k}) || abs(datum.{k} - {k}_value) < 1e-6)" for k in sliders]
+            or ["1"]
         )
     )
     for k, values in sliders.items():
@@ -123,7 +126,9 @@ def loss_and_gradient(
                 alt.StrokeDash("curve:N", sort=order, scale=alt.Scale(range=DASHES), legend=None),
             )
         )
-    description = f"{alt_text} Shown for {shown_at}: {ends}." if at else f"{alt_text} Shown: {ends}."
+    description = (
+        f"{alt_text} Shown for {shown_at}: {ends}." if at else f"{alt_text} Shown: {ends}."
+    )
     return alt.vconcat(*panels).properties(description=description)
 
 
@@ -188,7 +193,8 @@ class Table:
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = [self.header, *self.rows]
         return "\n".join(
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+            for line in lines
         )
 
     def _repr_html_(self) -> str:

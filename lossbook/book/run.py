@@ -131,7 +131,9 @@ def run_all(
     Returns:
         A run a chapter, in their order.
     """
-    return asyncio.run(_run_all(chapters, workers or os.cpu_count() or 1, seconds, watch_tree, report))
+    return asyncio.run(
+        _run_all(chapters, workers or os.cpu_count() or 1, seconds, watch_tree, report)
+    )
 
 
 async def _run_all(
@@ -160,7 +162,9 @@ async def _run_all(
                 if not run.errors(chapter):
                     _store(chapter, run, digest)
         done += 1
-        state = "failed" if run.errors(chapter) else "cached" if run.cached else f"{run.seconds:.1f} s"
+        state = (
+            "failed" if run.errors(chapter) else "cached" if run.cached else f"{run.seconds:.1f} s"
+        )
         report(f"{done:3}/{len(chapters)}  {chapter.name:44} {state}")
         return run
 

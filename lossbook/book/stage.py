@@ -23,6 +23,7 @@ from lossbook.book.chapters import (
     relative,
     split_front_matter,
 )
+from lossbook.book.peers import PEERS
 from lossbook.book.run import Result, Run, run_all
 
 STAGED = BUILD / "docs"
@@ -60,25 +61,25 @@ def stage(
     chosen = [c for c in chapters if only is None or c.path in only]
     runs = run_all(chosen, watch_tree=watch_tree, report=report)
     written = set()
-    tex.typeset(f for c in chosen for f in _formulas(c))
+    for chapter in chosen:
+        errors += _typeset(chapter)
     for chapter, run in zip(chosen, runs, strict=True):
         wrong = run.errors(chapter)
         try:
-            files = _page(chapter, run, chapters)
-        except (ChapterError, tex.TexError) as error:
-            if not isinstance(error, ChapterError):
-                error = ChapterError(chapter.path, _line_of(chapter, str(error)), str(error))
+            files = _page(chapter, run)
+        except ChapterError as error:
             wrong.append(error)
-            files = {f"{chapter.name}.md": _failed(chapter.title, [error])}
+            files = {f"{chapter.name}.md": _failed(chapter.title, wrong)}
         errors += wrong
         written |= {_write(name, content) for name, content in files.items()}
-    for error in errors:
-        if error.path.suffix == ".md" and error.path not in {c.path for c in chapters}:
-            name = error.path.relative_to(DOCS).as_posix()
-            written.add(_write(name, _failed(error.path.stem, [error])))
+    for unread in errors:
+        if unread.path.suffix == ".md" and unread.path not in {c.path for c in chapters}:
+            name = unread.path.relative_to(DOCS).as_posix()
+            written.add(_write(name, _failed(unread.path.stem, [unread])))
     if only is None:
-        pages = _generated(chapters)
-        written |= {_write(name, content) for name, content in {**pages, **_assets()}.items()}
+        pages = _generated(chapters, runs)
+        made: dict[str, str | bytes] = {**pages, **_assets()}
+        written |= {_write(name, content) for name, content in made.items()}
         for path in STAGED.rglob("*"):
             if path.is_file() and path not in written:
                 path.unlink()
@@ -98,16 +99,13 @@ def _write(name: str, content: str | bytes) -> Path:
     return path
 
 
-def _formulas(chapter: Chapter) -> list[tuple[str, bool]]:
-    return tex.formulas(chapter.body)
-
-
-def _line_of(chapter: Chapter, message: str) -> int:
-    """Find the line of the formula that a message quotes."""
-    for formula, _ in _formulas(chapter):
-        if repr(formula.strip()) in message:
-            return chapter.text[: chapter.text.index(formula)].count("\n") + 1
-    return 1
+def _typeset(chapter: Chapter) -> list[ChapterError]:
+    """Typeset a chapter's formulas; report those that KaTeX refuses."""
+    errors = []
+    for formula, message in tex.typeset(tex.formulas(chapter.body)).items():
+        line = chapter.text[: chapter.text.index(formula)].count("\n") + 1
+        errors.append(ChapterError(chapter.path, line, f"{message} in {formula.strip()!r}"))
+    return errors
 
 
 def _failed(title: str, errors: Sequence[ChapterError]) -> str:
@@ -118,7 +116,7 @@ def _error(text: str) -> str:
     return f'<div class="output error" role="alert"><pre>{escape(text)}</pre></div>\n\n'
 
 
-def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, str | bytes]:
+def _page(chapter: Chapter, run: Run) -> dict[str, str | bytes]:
     """Make the files of one chapter: its page, its charts and its notebook."""
     files: dict[str, str | bytes] = {}
     text = include(chapter.body, chapter.path)
@@ -128,11 +126,13 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
     for i, result in enumerate(results):
         html = "".join(_output(output, chapter, files) for output in result.outputs)
         if result.error:
-            html += _error(f"{relative(chapter.path)}:{result.error_line or result.line}: {result.error}")
+            html += _error(
+                f"{relative(chapter.path)}:{result.error_line or result.line}: {result.error}"
+            )
         text = text.replace(f"<!--output {i}-->\n", html)
     text = text.replace("<!-- card -->", card.card(chapter))
     if chapter.blocks:
-        files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, chapters, settings())
+        files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, settings())
         links = _links(chapter)
         text = re.sub(r"^(# .*\n)", lambda m: f"{m[1]}\n{links}\n", text, count=1, flags=re.M)
     meta = {"title": chapter.title}
@@ -177,10 +177,13 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
         live = ""
         if chart["vega"]:
             live = f' data-chart="{chart["name"]}"'
-            script = f"lossbook.chart({json.dumps(chart['name'])},{json.dumps(chart['vega'], separators=(',', ':'))});\n"
+            spec = json.dumps(chart["vega"], separators=(",", ":"))
+            script = f'lossbook.chart("{chart["name"]}",{spec});\n'
             files[f"assets/charts/{chart['name']}.js"] = script
         caption = f"<figcaption>{escape(chart['title'])}</figcaption>" if chart["title"] else ""
-        return f'<figure class="chart" data-search-exclude{live}>{chart["svg"]}{caption}</figure>\n\n'
+        return (
+            f'<figure class="chart" data-search-exclude{live}>{chart["svg"]}{caption}</figure>\n\n'
+        )
     if "image/png" in data:
         alt = str(data.get("text/plain", "")).strip("'")
         if not alt or alt.startswith("<"):
@@ -216,11 +219,15 @@ def _links(chapter: Chapter) -> str:
     return '<div class="chapter-links" markdown>\n' + " ".join(links) + "\n</div>\n"
 
 
-def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
-    """The pages that nobody writes: the API by family, and what the tests and data say."""
+def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, str]:
+    """The pages that nobody writes: the API by family, and what tests, runs and data say."""
     import lossbook
 
-    pages = {"api/criterion.md": "# Criterion\n\n::: lossbook.criterion.Criterion\n"}
+    pages = {
+        "api/criterion.md": "# Criterion\n\n::: lossbook.criterion.Criterion\n",
+        "vetting.md": card.matrix(chapters),
+        "elsewhere.md": _elsewhere(chapters, runs),
+    }
     families: dict[str, list[str]] = {}
     for name in lossbook.__all__:
         module = getattr(lossbook, name).__module__
@@ -230,6 +237,22 @@ def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
         directives = "".join(f"::: {name}\n\n" for name in sorted(names))
         pages[f"api/{family}.md"] = f"# {family.capitalize()}\n\n{directives}"
     return pages
+
+
+def _elsewhere(chapters: Sequence[Chapter], runs: Sequence[Run]) -> str:
+    """The page of all comparisons with other libraries, as the chapters' cells made them."""
+    text = (
+        "# Elsewhere\n\nThe calls in other libraries that give the number of lossbook, and the "
+        "calls that only look\nthe same. Each row was run by the chapter that it links to, or says "
+        "why it was not.\n"
+    )
+    for chapter, run in zip(chapters, runs, strict=True):
+        for output in (output for result in run.results for output in result.outputs):
+            if PEERS in output:
+                link = f"[`{output[PEERS]['loss']}`]({chapter.name}.md#elsewhere)"
+                table = f'<div class="output table">{output["text/html"]}</div>'
+                text += f"\n**{link}**\n\n{table}\n"
+    return text
 
 
 def _assets() -> dict[str, bytes]:
@@ -277,7 +300,10 @@ def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
     config["watch"] = ["../lossbook"]
     # With a repository, the theme's script asks another host for its stars.
     repository = config.pop("repo_url")
-    config["extra"] = {**config["extra"], "social": [{"icon": "material/source-repository", "link": repository, "name": "Source"}]}
+    config["extra"] = {
+        **config["extra"],
+        "social": [{"icon": "material/source-repository", "link": repository, "name": "Source"}],
+    }
     for plugin in config["plugins"]:
         if isinstance(plugin, dict) and "mkdocstrings" in plugin:
             plugin["mkdocstrings"]["handlers"]["python"]["paths"] = [".."]

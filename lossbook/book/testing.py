@@ -13,7 +13,7 @@ from lossbook.book.run import Result, Run, run
 def pytest_collect_file(parent: Any, file_path: Path) -> "ChapterFile | None":
     """Collect every chapter below `docs/`."""
     if file_path.suffix == ".md" and file_path.is_relative_to(DOCS):
-        return ChapterFile.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+        return ChapterFile.from_parent(parent, path=file_path)
     return None
 
 

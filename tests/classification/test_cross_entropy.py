@@ -42,8 +42,9 @@ def reference(logits, labels, label_smoothing=0.0):
 
 
 def gradient(logits, labels, label_smoothing=0.0):
-    to_logits = softmax(logits) - smoothed(logits, labels, label_smoothing)
-    return to_logits, (label_smoothing - 1) * np.log(softmax(logits))
+    p = softmax(logits)
+    to_targets = np.where(p > 0, (label_smoothing - 1) * np.log(p), np.nan)
+    return p - smoothed(logits, labels, label_smoothing), to_targets
 
 
 def torch_cross_entropy(logits, labels, label_smoothing=0.0):

@@ -63,17 +63,23 @@ def sigmoid_focal_slope(logits, targets, gamma=2.0, alpha=0.25):
     return targets * one + (1 - targets) * zero, to_target
 
 
+def is_hard(targets):
+    return bool(((targets == 0) | (targets == 1)).all())
+
+
 def optax_sigmoid_focal(logits, targets, gamma=2.0, alpha=0.25):
     import optax
 
+    if not is_hard(targets):
+        return NotImplemented
     logits, targets = logits.float().numpy(), targets.float().numpy()
-    return optax.losses.sigmoid_focal_loss(logits, targets, alpha, gamma)
+    return optax.losses.sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)
 
 
 def keras_binary_focal(logits, targets, gamma=2.0, alpha=0.25):
     import keras
 
-    if not targets.logical_not().logical_or(targets == 1).all():
+    if not is_hard(targets):
         return NotImplemented
     balance = {} if alpha is None else {"alpha": alpha, "apply_class_balancing": True}
     loss = keras.losses.BinaryFocalCrossentropy(from_logits=True, gamma=gamma, **balance)
@@ -214,7 +220,7 @@ def test_value_by_hand():
     torch.testing.assert_close(ours, expected)
 
 
-@pytest.mark.parametrize("p, factor", [(0.9, 100), (0.968, 1000)])
+@pytest.mark.parametrize(("p", "factor"), [(0.9, 100), (0.968, 1000)])
 def test_papers_down_weighting(p, factor):
     # Section 3.2 of the paper: at gamma 2, p_t = 0.9 costs 100 times less than cross entropy,
     # p_t = 0.968 about 1000 times less.

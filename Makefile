@@ -1,0 +1,44 @@
+# make serve   the book, running, at localhost:8000
+# make test    every test that can run here (ARGS="--device cuda" for a GPU)
+# The rest: site, test-slow, lint, bench, address, clean.
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+ARGS ?=
+BIN := $(if $(wildcard .venv/Scripts),.venv/Scripts,.venv/bin)
+READY := .venv/ready node_modules/.package-lock.json
+
+.PHONY: serve site test test-slow lint bench bench-book address clean
+
+serve: $(READY)
+	$(BIN)/python -m lossbook.book serve
+
+site: $(READY)
+	$(BIN)/python -m lossbook.book build
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest --slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+address: $(READY)
+	$(BIN)/python -m lossbook.book address
+
+clean:
+	rm -rf build site .cache
+
+.venv/ready: pyproject.toml $(CONSTRAINTS)
+	test -d .venv || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --progress-bar on $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e ".[test,peers]"
+	touch $@
+
+node_modules/.package-lock.json: .venv/ready package-lock.json
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(BIN)/npm ci --no-audit --no-fund
+	touch $@
