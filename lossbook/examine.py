@@ -682,7 +682,7 @@ def _balance(call: _Call) -> Iterator[Finding]:
         if len(labels) < 32 or len(seen) < 2 or alpha.dim() != 1:
             return
         common, rare = int(seen[counts[seen].argmax()]), int(seen[counts[seen].argmin()])
-        if counts[common] >= 4 * counts[rare] and alpha[common] >= 2 * alpha[rare] > 0:
+        if counts[common] >= 8 + 4 * counts[rare] and alpha[common] >= 2 * alpha[rare] > 0:
             what = (
                 f"alpha is {alpha[common].item():.4g} for class {common}, {counts[common]} times "
             )

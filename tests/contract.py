@@ -46,13 +46,14 @@ VETTING = ROOT / "build" / "vetting"
 Inputs = tuple[Any, ...]
 Settings = Mapping[str, Any]
 
-# Sound relative errors, |ours - theirs| / (|theirs| + FLOOR), by the dtype of the computation.
+# Sound relative errors, |ours - theirs| / (|theirs| + FLOOR), by the dtype of the computation. In
+# half precision: two units in the last place.
 TOLERANCES = {
     "float64": 1e-10,
     "float32": 1e-4,
-    "float16": 4e-3,
-    "bfloat16": 3e-2,
-    "autocast": 3e-2,
+    "float16": 2e-3,
+    "bfloat16": 1.6e-2,
+    "autocast": 1.6e-2,
 }
 FLOOR = 1e-3
 

@@ -36,6 +36,11 @@ def test_reductions_by_hand():
     assert Criterion(identity, reduction="none")(losses, weights=weights).tolist() == [3, 0, 4]
 
 
+def test_small_weights_keep_their_mean():
+    losses, weights = torch.tensor([1.0, 2.0]), torch.tensor([0.25, 0.25])
+    assert Criterion(identity)(losses, weights=weights).item() == 1.5
+
+
 def test_class_weights_equal_torchs_weighted_mean():
     x, y = batch()
     w = torch.tensor([0.5, 1.0, 2.0, 3.0, 0.0], dtype=torch.float64)
@@ -71,6 +76,12 @@ def test_zero_weight_removes_nan_and_inf():
     assert Criterion(identity, reduction="sum")(losses, weights=weights).item() == 5
     none = Criterion(identity, reduction="none")(losses, weights=weights)
     assert none.tolist() == [1, 0, 0, 4]
+
+
+def test_nan_with_weight_is_not_hidden():
+    losses = torch.tensor([1.0, math.nan])
+    assert Criterion(identity)(losses).isnan()
+    assert Criterion(identity)(losses, weights=torch.tensor([0.0, 0.5])).isnan()
 
 
 def test_zero_weight_sends_exactly_zero_back():

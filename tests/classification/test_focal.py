@@ -242,3 +242,9 @@ def test_gradient_is_finite_where_the_power_of_a_sigmoid_has_none():
     x = torch.tensor([60.0, 200.0], requires_grad=True)
     (slope,) = torch.autograd.grad(sigmoid_focal_loss(x, torch.ones(2), gamma=0.5).sum(), x)
     assert slope.isfinite().all()
+
+
+def test_alpha_zero_counts():
+    # alpha 0 takes the positives away; it isn't "no alpha".
+    losses = sigmoid_focal_loss(real([0.0, 0.0]), real([1.0, 0.0]), alpha=0.0)
+    torch.testing.assert_close(losses, real([0.0, math.log(2) / 4]))

@@ -123,3 +123,38 @@ def cases():
             facts={"range": (0.0, math.inf), "perfect": (ZERO, 0.0), "convex": True},
         ),
     ]
+
+
+def test_values_by_hand():
+    # delta 2: inside 1^2 / 2, at the knee 2^2 / 2, outside 2 (8 - 1).
+    predictions = real([1.0, 2.0, -8.0])
+    assert huber_loss(predictions, real([0.0] * 3), delta=2.0).tolist() == [0.5, 2, 14]
+    assert smooth_l1_loss(predictions, real([0.0] * 3), beta=2.0).tolist() == [0.25, 1, 7]
+
+
+def test_slope_never_exceeds_delta():
+    predictions = torch.linspace(-9, 9, 41, dtype=torch.float64, requires_grad=True)
+    losses = huber_loss(predictions, torch.zeros_like(predictions), delta=0.75)
+    (slope,) = torch.autograd.grad(losses.sum(), predictions)
+    assert slope.abs().max().item() == 0.75
+
+
+def test_gradient_at_zero_residual_is_zero():
+    for beta in (0.0, 1.0):
+        predictions = real([2.0]).requires_grad_()
+        (slope,) = torch.autograd.grad(
+            smooth_l1_loss(predictions, real([2.0]), beta=beta).sum(), predictions
+        )
+        assert slope.item() == 0
+
+
+def test_beta_below_half_precision():
+    # 1e-9 is 0 in float16; the loss must still be |r| - 5e-10.
+    predictions = torch.tensor([0.5, -2.0], dtype=torch.float16)
+    losses = smooth_l1_loss(predictions, torch.zeros_like(predictions), beta=1e-9)
+    assert losses.tolist() == [0.5, 2]
+
+
+def test_integer_targets_are_cast():
+    assert huber_loss(torch.tensor([0.5]), torch.tensor([0])).item() == 0.125
+    assert smooth_l1_loss(torch.tensor([0.5]), torch.tensor([0])).item() == 0.125

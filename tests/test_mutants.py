@@ -1,0 +1,59 @@
+"""Every wrong loss is caught by the check that it names."""
+
+import importlib
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import contract
+
+FOLDER = Path(__file__).parent
+MUTANTS = [
+    (path.stem, mutant)
+    for path in sorted(FOLDER.glob("mutants/[!_]*.py"))
+    for mutant in importlib.import_module(f"tests.mutants.{path.stem}").MUTANTS
+]
+
+
+def module_of(stem):
+    """Import the test file of a stem."""
+    (path,) = FOLDER.rglob(f"test_{stem}.py")
+    return importlib.import_module(".".join(path.relative_to(FOLDER.parent).with_suffix("").parts))
+
+
+def failure(stem, mutant, monkeypatch):
+    """Run the named check on the mutant, and say how it failed; None if it passed."""
+    module = module_of(stem)
+    if mutant.killed_by in contract.CHECKS:
+        (case,) = (case for case in module.cases() if case.name == mutant.of)
+        wrong = replace(case, loss=mutant.loss)
+        result = contract.run(wrong, mutant.killed_by, contract.Options(stop=True))
+        return result["reason"] if result["status"] == "failed" else None
+    test = getattr(module, mutant.killed_by)
+    monkeypatch.setattr(module, mutant.of, mutant.loss)
+    try:
+        test()
+    except (Exception, pytest.fail.Exception) as error:
+        return repr(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("stem", "mutant"), MUTANTS, ids=[f"{mutant.of}: {mutant.name}" for _, mutant in MUTANTS]
+)
+def test_mutant_is_caught(stem, mutant, monkeypatch):
+    reason = failure(stem, mutant, monkeypatch)
+    assert reason, f"{mutant.killed_by!r} passes"
+    # A mutant that doesn't run was caught by nobody.
+    assert not re.search(r"\b(Type|Name|Attribute|Import)Error", reason), reason
+
+
+def test_every_function_has_eight_mutants():
+    counts = Counter(mutant.of for _, mutant in MUTANTS)
+    for stem in {stem for stem, _ in MUTANTS}:
+        names = [case.name for case in getattr(module_of(stem), "cases", list)()]
+        for name in names or [stem.capitalize()]:
+            assert counts[name] >= 8, f"{name} has {counts[name]} mutants"
