@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     serving = commands.add_parser("serve", help="serve the book and follow every change")
     serving.add_argument("--address", default="localhost:8000")
+    recording = commands.add_parser("record", help="record what chapters print, having read it")
+    recording.add_argument("chapters", nargs="+", type=Path)
     commands.add_parser("address", help="bring every address in line with mkdocs.yml")
     options = parser.parse_args(arguments)
 
@@ -34,6 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         from lossbook.book.address import rewrite
 
         print("\n".join(rewrite()) or "Every address is in line.")
+        return 0
+    if options.command == "record":
+        from lossbook.book import chapters, drift, run
+
+        for chapter in [chapters.read(path.resolve()) for path in options.chapters]:
+            drift.record(chapter, run.run(chapter))
         return 0
     if options.command == "stage":
         only = [path.resolve() for path in options.chapters] or None

@@ -54,7 +54,7 @@ def mlp(*sizes: int, seed: int) -> nn.Sequential:
     rng = np.random.default_rng(seed)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
-        linear = nn.Linear(fan_in, fan_out)
+        linear = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
         weight = rng.normal(0, np.sqrt(2 / fan_in), (fan_out, fan_in))
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))

@@ -117,5 +117,6 @@ def _evaluate(call: str, inputs: dict[str, Any]) -> Any:
             if not hasattr(module, part):
                 importlib.import_module(f"{module.__name__}.{part}")
             module = getattr(module, part)
-    value = eval(call, names)  # The calls are the chapter's own text.
+    with torch.random.fork_rng(devices=[]):  # A peer may draw weights that the call replaces.
+        value = eval(call, names)  # The calls are the chapter's own text.
     return np.asarray(value.detach() if isinstance(value, Tensor) else value, dtype=np.float64)

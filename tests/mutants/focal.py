@@ -96,11 +96,8 @@ def _(logits, labels, *, gamma=2.0, alpha=None):
 @MUTANTS.of("focal_loss", "alpha by position, not by class", killed_by="invariances")
 def _(logits, labels, *, gamma=2.0, alpha=None):
     losses = (1 - (-ce(logits, labels)).exp()) ** gamma * ce(logits, labels)
-    return (
-        losses
-        if alpha is None
-        else losses * alpha[torch.arange(len(losses)) % 3].view(-1, *[1] * (losses.dim() - 1))
-    )
+    places = torch.arange(losses.numel()).view_as(losses)
+    return losses if alpha is None else alpha[places % len(alpha)] * losses
 
 
 @MUTANTS.of("sigmoid_focal_loss", "alpha on both classes", killed_by="value")

@@ -9,7 +9,8 @@ MUTANTS = Mutants()
 
 def checked(predictions, targets, delta):
     if predictions.shape != targets.shape:
-        raise ValueError(f"expected targets of {tuple(predictions.shape)}, got {targets.shape}")
+        expected, got = tuple(predictions.shape), tuple(targets.shape)
+        raise ValueError(f"expected targets of shape {expected}, got {got}")
     if not delta > 0:
         raise ValueError(f"expected delta > 0, got {delta}")
 

@@ -1,0 +1,908 @@
+"""The conventions as code: every rule is a function of text that yields what breaks it.
+
+Each rule is tried twice: on the repository, where it must stay silent, and on planted violations,
+where it must speak.
+"""
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pybtex.database import parse_string
+
+import lossbook
+
+ROOT = Path(__file__).resolve().parent.parent
+FAMILIES = (
+    *("regression", "classification", "distribution", "ranking", "embedding"),
+    *("segmentation", "detection", "image", "generative", "sequence"),
+)
+LANGUAGES = {"python", "pycon", "py", "text", "console", "yaml", "toml", "json", "ini", "diff"}
+LONGEST_CELL = 16
+
+# What both site generators bring with them; Zensical ignores any other without a word.
+PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
+
+JUPYTER = {
+    "jupytext": {"formats": "md,ipynb"},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+}
+TYPES = {
+    **dict.fromkeys(("title", "description", "family", "file", "paper", "task"), str),
+    **dict.fromkeys(("target", "output"), str),
+    **dict.fromkeys(("losses", "robust_to", "sensitive_to", "see"), list),
+    **dict.fromkeys(("year", "order"), int),
+    "jupyter": dict,
+}
+ALWAYS = {"title", "description", "family", "losses", "see", "jupyter"}
+OF_A_LOSS = {"paper", "year", "task", "target", "output", "robust_to", "sensitive_to"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# The trees ---------------------------------------------------------------------------------------
+
+
+def mirror(root: Path) -> Iterator[str]:
+    """A loss is a file, a chapter and a test of the same family and stem."""
+    losses = {
+        f"{p.parent.name}/{p.stem}" for f in FAMILIES for p in root.glob(f"lossbook/{f}/*.py")
+    }
+    losses = {name for name in losses if not name.endswith("/__init__")}
+    chapters = {f"{p.parent.name}/{p.stem}" for f in FAMILIES for p in root.glob(f"docs/{f}/*.md")}
+    tests = {
+        f"{p.parent.name}/{p.stem.removeprefix('test_')}"
+        for f in FAMILIES
+        for p in root.glob(f"tests/{f}/test_*.py")
+    }
+    for name in sorted(losses):
+        if name not in chapters:
+            yield f"lossbook/{name}.py has no chapter docs/{name}.md"
+        family, stem = name.split("/")
+        if name not in tests:
+            yield f"lossbook/{name}.py has no test tests/{family}/test_{stem}.py"
+        if stem in ("base", "utils", "common"):
+            yield f"lossbook/{name}.py is named for nothing that it does"
+    for name in sorted(tests - losses):
+        yield f"the test of {name} has no lossbook/{name}.py"
+    for name in sorted(chapters - losses):
+        file = front_matter((root / f"docs/{name}.md").read_text()).get("file")
+        if not file:
+            yield f"docs/{name}.md has no lossbook/{name}.py and names no other file"
+        elif not (root / file).is_file():
+            yield f"docs/{name}.md names {file}, which is not there"
+    known = {*FAMILIES, "book", "__pycache__"}
+    for folder in sorted(p for p in (root / "lossbook").iterdir() if p.is_dir()):
+        if folder.name not in known:
+            yield f"lossbook/{folder.name} is no family"
+
+
+# Loss files --------------------------------------------------------------------------------------
+
+
+def loss_file(text: str, address: str) -> Iterator[str]:
+    """What is wrong with a loss file whose chapter stands at `address`."""
+    tree = ast.parse(text)
+    yield from imports(tree, {"torch"})
+    yield from opening(ast.get_docstring(tree) or "", address)
+    names = exports(tree)
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    public = {n.name for n in tree.body if hasattr(n, "name") and not n.name.startswith("_")}
+    if set(names) != public:
+        yield f"__all__ is {sorted(names)}, the public names are {sorted(public)}"
+    for name in names:
+        if name not in functions:
+            yield f"{name} is no function"
+            continue
+        yield from (f"{name}: {said}" for said in signature(functions[name]))
+        yield from (f"{name}: {said}" for said in docstring(functions[name]))
+    yield from refusals(tree)
+
+
+def imports(tree: ast.Module, allowed: set[str]) -> Iterator[str]:
+    """Only the standard library and `allowed` may be imported."""
+    for node in ast.walk(tree):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = ["." * node.level + (node.module or "")]
+        for module in modules:
+            if module.partition(".")[0] not in allowed | sys.stdlib_module_names:
+                yield f"line {node.lineno}: imports {module}"
+
+
+def opening(text: str, address: str) -> Iterator[str]:
+    """A module says in one line what it is, and ends with its chapter's address."""
+    lines = text.splitlines() or [""]
+    if not re.fullmatch(r"[A-Z].+: .+\.", lines[0]) or lines[1:2] != [""]:
+        yield f"the first line must be 'Name: what it is.', got {lines[0]!r}"
+    if lines[-1] != f"Chapter: {address}":
+        yield f"the last line of the docstring must be 'Chapter: {address}', got {lines[-1]!r}"
+
+
+def exports(tree: ast.Module) -> list[str]:
+    """The names of `__all__`."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def signature(function: ast.FunctionDef) -> Iterator[str]:
+    """Tensors are positional, settings keyword-only; nothing is reduced."""
+    given = function.args
+    if given.vararg or given.kwarg or given.posonlyargs:
+        yield "takes *args, **kwargs or positional-only arguments"
+    first = len(given.args) - len(given.defaults)
+    for i, argument in enumerate(given.args):
+        if "Tensor" not in ast.unparse(argument.annotation or ast.Constant("")):
+            yield f"the setting {argument.arg} is not keyword-only"
+        if i >= first and ast.unparse(given.defaults[i - first]) != "None":
+            yield f"the tensor {argument.arg} has a default"
+    for argument in [*given.args, *given.kwonlyargs]:
+        if argument.arg in ("reduction", "reduce", "size_average", "average"):
+            yield f"the parameter {argument.arg}: Criterion alone reduces"
+
+
+def docstring(function: ast.FunctionDef) -> Iterator[str]:
+    """Google style: every section, every argument in order, every tensor with its shape."""
+    text = ast.get_docstring(function) or ""
+    head, *rest = re.split(r"^(Args|Returns|Raises|Reference|Example):\n", text, flags=re.M)
+    sections = dict(zip(rest[::2], rest[1::2], strict=True))
+    if list(sections) != ["Args", "Returns", "Raises", "Reference", "Example"]:
+        yield f"the sections are {list(sections)}"
+        return
+    if not re.match(r"[A-Z].*\.\n", head):
+        yield "the first line is no sentence"
+    arguments = [*function.args.args, *function.args.kwonlyargs]
+    entries = dict(
+        re.findall(r"^    (\w+): (.*\n(?:(?: {5}.*)?\n)*)", sections["Args"] + "\n", re.M)
+    )
+    if list(entries) != [a.arg for a in arguments]:
+        yield f"Args lists {list(entries)}, the function takes {[a.arg for a in arguments]}"
+    shape = re.compile(r"`\([^`]*\)`")
+    for argument in arguments:
+        kind = ast.unparse(argument.annotation or ast.Constant(""))
+        tensor = "Tensor" in kind and "Callable" not in kind
+        if tensor and not shape.search(entries.get(argument.arg, "")):
+            yield f"the tensor {argument.arg} has no shape in backticks"
+    returns = ast.unparse(function.returns or ast.Constant(""))
+    if "Tensor" in returns and not shape.search(sections["Returns"]):
+        yield "Returns has no shape in backticks"
+    if "ValueError: " not in sections["Raises"]:
+        yield "Raises names no ValueError"
+    if not re.search(r"\b(1[789]|20)\d\d\b", sections["Reference"]):
+        yield "Reference has no year"
+    if ">>> " not in sections["Example"]:
+        yield "Example has no doctest"
+
+
+def refusals(tree: ast.Module) -> Iterator[str]:
+    """An error says what was expected and what came."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            said = ast.unparse(node.exc)
+            if not re.match(r"""ValueError\((f?["'])expected .+, got .+\)$""", said, re.S):
+                yield f"line {node.lineno}: raise {said}: not 'expected ..., got ...'"
+
+
+def identifiers(text: str) -> set[tuple[str, str]]:
+    """The arXiv and DOI numbers that docstrings name."""
+    arxiv = re.findall(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", text)
+    doi = re.findall(r"doi:(10\.\S+?)[.,;)]?(?=\s|$)", text, re.I)
+    return {("eprint", n) for n in arxiv} | {("doi", n) for n in doi}
+
+
+def references(text: str, paper: str, bibliography: str) -> Iterator[str]:
+    """What a loss file cites by number is in the bibliography, its chapter's paper among it."""
+    entries = parse_string(bibliography, "bibtex").entries
+    known = {
+        (kind, e.fields[kind])
+        for e in entries.values()
+        for kind in ("eprint", "doi")
+        if kind in e.fields
+    }
+    for kind, number in sorted(identifiers(text) - known):
+        yield f"{kind} {number} is not in references.bib"
+    if paper not in entries:
+        yield f"the paper {paper!r} is not in references.bib"
+    elif "eprint" in (fields := entries[paper].fields) and (
+        ("eprint", fields["eprint"]) not in identifiers(text)
+    ):
+        yield f"no docstring names arXiv:{fields['eprint']}, the paper {paper}"
+
+
+# Chapters ----------------------------------------------------------------------------------------
+
+
+def front_matter(text: str) -> dict:
+    match = re.match(r"---\n(.*?)^---\n", text, re.S | re.M)
+    return yaml.safe_load(match[1]) if match else {}
+
+
+def fences(text: str) -> Iterator[tuple[int, str, str, str, str]]:
+    """Line of the opening fence, indent, marks, info and code of each block."""
+    opened, closed = (
+        r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>.*)\n",
+        r"^ *(?P=marks)[`~]* *$",
+    )
+    for match in re.finditer(rf"{opened}(?P<code>(?s:.*?)){closed}", text, re.M):
+        line = text[: match.start()].count("\n") + 1
+        yield line, match["indent"], match["marks"], match["info"], match["code"]
+
+
+def prose(text: str) -> list[tuple[int, str]]:
+    """The numbered lines outside of the front matter, of fences and of code spans."""
+    lines = dict(enumerate(text.splitlines(), 1))
+    head = re.match(r"---\n.*?^---\n", text, re.S | re.M)
+    for i in range(1, head[0].count("\n") + 1 if head else 1):
+        del lines[i]
+    for line, _, _, _, code in fences(text):
+        for i in range(line, line + code.count("\n") + 2):
+            lines.pop(i, None)
+    return [(i, re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", line)) for i, line in lines.items()]
+
+
+def chapter(text: str) -> Iterator[str]:
+    """What is wrong with the text of a chapter, whatever it is about."""
+    for name, found in {"a tab": "\t", "CR": "\r", "a form feed": "\f", "U+2028": "\u2028"}.items():
+        if found in text:
+            yield f"line {text[: text.index(found)].count(chr(10)) + 1}: {name}"
+    if "\x85" in text or "\u2029" in text or "\v" in text:
+        yield "an exotic line end"
+    if not text.endswith("\n") or text.endswith("\n\n"):
+        yield "the file must end with one newline"
+    if "$" in str(front_matter(text).get("title", "")):
+        yield "a $ in the title"
+    for i, line in enumerate(text.split("\n"), 1):
+        if line.startswith(":::"):
+            yield f"line {i}: ::: makes Jupytext take the file for Pandoc's"
+    for line, indent, marks, info, code in fences(text):
+        yield from (f"line {line}: {said}" for said in fence(indent, marks, info, code))
+    for i, line in prose(text):
+        if "```" in line or "~~~" in line:
+            yield f"line {i}: a fence that is not closed, or closes nothing"
+        if re.match(r" *#+ ", line) and "$" in line:
+            yield f"line {i}: a $ in a heading"
+        if "$$" in line and line.strip() != "$$":
+            yield f"line {i}: $$ must stand on a line of its own"
+    yield from exercises(text)
+
+
+def fence(indent: str, marks: str, info: str, code: str) -> Iterator[str]:
+    language = info.split(" ")[0]
+    if not indent:
+        if language not in LANGUAGES:
+            yield f"a fence of {language!r}: expected one of {sorted(LANGUAGES)}"
+        if marks != "```":
+            yield f"a fence of {marks}: expected three backticks"
+        if not code.strip():
+            yield "an empty fence"
+    if language in ("python", "pycon") and info != language:
+        yield f"a {language} fence with {info.removeprefix(language).strip()!r}"
+    if language == "python" and ">>> " in code:
+        yield "a prompt in a python fence"
+    if language == "pycon" and not code.startswith(">>> "):
+        yield "a pycon fence that does not start with a prompt"
+    if re.search(r"^ *```", code, re.M):
+        yield "a fence in a fence: the first is not closed"
+    title = re.fullmatch(r'py title="(.+)"', info)
+    included = re.fullmatch(r'--8<-- "(.+)"\n', code)
+    if "--8<--" in code and (not title or not included or title[1] != included[1]):
+        yield "a file must be shown whole, in a py fence that has its path for a title"
+    if included and not (ROOT / included[1]).is_file():
+        yield f"shows {included[1]}, which is not there"
+    lines = sum(bool(line.strip()) for line in code.splitlines())
+    # A comparison lists calls, one a line; there is nothing to read but the list.
+    if language == "python" and lines > LONGEST_CELL and "peers.compare(" not in code:
+        yield f"a cell of {lines} lines"
+
+
+def exercises(text: str) -> Iterator[str]:
+    """A numbered heading with minutes and level, a stub, a check, a hint, a folded solution."""
+    headings = list(re.finditer(r"^#{1,3} .*$", text, re.M))
+    number = 0
+    for here, after in zip(headings, [*headings[1:], None], strict=True):
+        if not re.match(r"### Exercise\b", here[0]):
+            continue
+        number += 1
+        where = f"line {text[: here.start()].count(chr(10)) + 1}: exercise {number}"
+        section = text[here.end() : after.start() if after else len(text)]
+        if not re.fullmatch(
+            rf"### Exercise {number}: .+ \(\d+ minutes?, (easy|medium|hard)\)", here[0]
+        ):
+            yield f"{where}: heading {here[0]!r}"
+        cells = [c for _, indent, _, info, c in fences(section) if not indent and info == "python"]
+        if len(cells) != 2:
+            yield f"{where} has {len(cells)} cells: expected a stub and a check"
+            continue
+        if "raise NotImplementedError(" not in cells[0]:
+            yield f"{where}: the stub raises no NotImplementedError"
+        if "with attempt():\n" not in cells[1] or not re.search(r'assert [^\n]+, f?"', cells[1]):
+            yield f"{where}: the check has no 'with attempt():' or no assertion with a message"
+        folded = dict(
+            re.findall(r'^\?\?\? (\w+ "\w+")\n\n((?: {4}.*\n|\n)+)', section + "\n", re.M)
+        )
+        if list(folded) != ['tip "Hint"', 'success "Solution"']:
+            yield f"{where} folds {list(folded)}: expected a hint, then a solution"
+        elif "    ```python\n" not in folded['success "Solution"']:
+            yield f"{where}: the solution has no code"
+
+
+def data(
+    meta: dict, name: str, exported: list[str], bibliography: str, docs: Path
+) -> Iterator[str]:
+    """What is wrong with the front matter of the chapter `name` (family/stem).
+
+    `exported` is the `__all__` of its own loss file, empty if it has none.
+    """
+    wrong = []
+    for key, value in meta.items():
+        if key not in TYPES:
+            wrong.append(f"the key {key!r} is unknown")
+        elif type(value) is not TYPES[key]:
+            wrong.append(f"{key}: expected {TYPES[key].__name__}, got {value!r}")
+        elif TYPES[key] is list and not all(isinstance(item, str) for item in value):
+            wrong.append(f"{key}: expected strings, got {value!r}")
+    required = ALWAYS if meta.get("family") == "foundations" else ALWAYS | OF_A_LOSS
+    if missing := sorted(required - set(meta)):
+        wrong.append(f"the keys {missing} are missing")
+    if wrong:
+        yield from wrong
+        return
+    if meta["family"] != name.split("/")[0]:
+        yield f"family: {meta['family']!r} is not the folder"
+    if meta["jupyter"] != JUPYTER:
+        yield f"jupyter: {meta['jupyter']!r}"
+    if sorted(meta["losses"]) != sorted(exported):
+        yield f"losses: {meta['losses']}, but __all__ is {exported}"
+    for other in meta["see"]:
+        if not (docs / f"{other}.md").is_file():
+            yield f"see: there is no chapter {other}"
+        if other == name:
+            yield "see: the chapter itself"
+    if "paper" in meta:
+        paper = parse_string(bibliography, "bibtex").entries.get(meta["paper"])
+        if paper is None:
+            yield f"paper: {meta['paper']!r} is not in references.bib"
+        elif paper.fields["year"] != str(meta.get("year")):
+            yield f"year: {meta.get('year')}, but references.bib has {paper.fields['year']}"
+
+
+# Settings and addresses --------------------------------------------------------------------------
+
+
+class Settings(yaml.SafeLoader):
+    """Reads mkdocs.yml; a value from the environment is read as its default."""
+
+
+Settings.add_constructor("!ENV", lambda loader, node: loader.construct_sequence(node)[-1])
+
+
+def settings(text: str) -> Iterator[str]:
+    """What is wrong with mkdocs.yml: mostly, what Zensical would ignore without a word."""
+    if "!!python" in text:
+        yield "an object of Python"
+        return
+    found = yaml.load(text, Settings)
+    if "hooks" in found:
+        yield "hooks"
+    names = {next(iter(p)) if isinstance(p, dict) else p for p in found["plugins"]}
+    if names - PLUGINS:
+        yield f"the plugins {sorted(names - PLUGINS)}"
+    if found.get("strict") is not True:
+        yield "strict is not true"
+    if found["theme"].get("font") is not False:
+        yield "the theme's fonts come from another host"
+
+
+def addresses(text: str, site: str, repository: str) -> Iterator[str]:
+    """Every address of the book is exactly the one that mkdocs.yml gives."""
+    own = re.compile(rf"(?:{re.escape(site.rstrip('/'))}|{re.escape(repository)})(?![\w.-])")
+    for match in re.finditer(
+        r"https?://[^\s\"'<>()\[\]{}`,;]*lossbook[^\s\"'<>()\[\]{}`,;]*", text
+    ):
+        if not own.match(match[0]):
+            line = text[: match.start()].count("\n") + 1
+            yield f"line {line}: {match[0]} is neither below {site} nor below {repository}"
+
+
+_MACHINE = re.compile(
+    r"(?<![\w.~}-])/(?:home|Users|root|work|mnt)/[\w.-]|\b[A-Z]:\\\\?Users"
+    r"|https?://[^/\s]*(?:registry|pypi|pythonhosted|npmjs|artifact|mirror|proxy|nexus)"
+    r"|^\s*(?:registry|index-url|extra-index-url)\s*="
+    r"|--(?:extra-)?index-url[ =]\S",
+    re.M,
+)
+
+
+def tracked(name: str, text: str) -> Iterator[str]:
+    """What no file of the repository may hold: a machine's paths, where its packages came from."""
+    if name.endswith(".ipynb"):
+        yield "a notebook is made, not kept"
+    for match in _MACHINE.finditer(text):
+        yield f"line {text[: match.start()].count(chr(10)) + 1}: {match[0].strip()}"
+    if Path(name).name == "package-lock.json":
+        for package, entry in json.loads(text)["packages"].items():
+            if "resolved" in entry:
+                yield f"{package} is resolved to an address"
+
+
+def files() -> list[str]:
+    """The tracked files; in a copy without git, all that git would not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0 and listed.stdout:
+        return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    made = {"build", "site", "node_modules", "__pycache__"}
+    found = []
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        hidden = any(p in made or p.endswith(".egg-info") for p in parts) or (
+            parts[0].startswith(".") and parts[0] not in (".github", ".gitignore", ".npmrc")
+        )
+        own = parts[0] == "docs" and path.suffix == ".ipynb"
+        if path.is_file() and not hidden and not own:
+            found.append(relative(path))
+    return sorted(found)
+
+
+def read(name: str) -> str:
+    """The text of a file; of a font or a picture, nothing."""
+    try:
+        return (ROOT / name).read_bytes().decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+# The repository keeps them -----------------------------------------------------------------------
+
+MKDOCS = yaml.load((ROOT / "mkdocs.yml").read_text(), Settings)
+BIBLIOGRAPHY = (ROOT / "docs/references.bib").read_text()
+LOSS_FILES = sorted(
+    p for f in FAMILIES for p in ROOT.glob(f"lossbook/{f}/*.py") if p.stem != "__init__"
+)
+PAGES = sorted(ROOT.glob("docs/**/*.md"))
+CHAPTERS = [p for p in PAGES if p.parent.name in (*FAMILIES, "foundations")]
+FILES = files()
+
+
+def test_the_trees_mirror_each_other():
+    assert list(mirror(ROOT)) == []
+
+
+@pytest.mark.parametrize("path", LOSS_FILES, ids=relative)
+def test_a_loss_file(path):
+    address = f"{MKDOCS['site_url']}{path.parent.name}/{path.stem}/"
+    assert list(loss_file(path.read_text(), address)) == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("lossbook/*.py")), ids=relative)
+def test_importing_lossbook_loads_torch_and_nothing_else(path):
+    assert list(imports(ast.parse(path.read_text()), {"torch", "lossbook"})) == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=relative)
+def test_the_data_of_a_chapter(path):
+    name = f"{path.parent.name}/{path.stem}"
+    own = ROOT / f"lossbook/{name}.py"
+    exported = exports(ast.parse(own.read_text())) if own.exists() else []
+    meta = front_matter(path.read_text())
+    said = list(data(meta, name, exported, BIBLIOGRAPHY, ROOT / "docs"))
+    if exported:
+        said += references(own.read_text(), meta.get("paper", ""), BIBLIOGRAPHY)
+    assert said == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_the_text_of_a_chapter(path):
+    assert list(chapter(path.read_bytes().decode())) == []
+
+
+def test_lossbook_exports_every_loss_and_nothing_else():
+    union = [name for path in LOSS_FILES for name in exports(ast.parse(path.read_text()))]
+    assert sorted(union) == sorted(set(union))
+    assert sorted(lossbook.__all__) == sorted([*union, "Criterion", "examine"])
+    for name in lossbook.__all__:
+        assert not inspect.ismodule(getattr(lossbook, name))
+    visible = {n for n in vars(lossbook) if not n.startswith("_")} - set(lossbook.__all__)
+    assert all(isinstance(getattr(lossbook, n), types.ModuleType) for n in visible)
+
+
+def test_mkdocs_yml():
+    assert list(settings((ROOT / "mkdocs.yml").read_text())) == []
+
+
+def test_other_files_name_the_same_addresses():
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    site, repository = MKDOCS["site_url"], MKDOCS["repo_url"]
+    assert site.endswith("/")
+    assert (urls["Homepage"], urls["Repository"]) == (site, repository)
+    assert (citation["url"], citation["repository-code"]) == (site, repository)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_tracked_file(name):
+    text = read(name)
+    said = [*tracked(name, text), *addresses(text, MKDOCS["site_url"], MKDOCS["repo_url"])]
+    assert said == []
+
+
+def test_there_are_files_to_look_at():
+    assert len(LOSS_FILES) >= 3
+    assert len(CHAPTERS) >= 3
+    assert {"mkdocs.yml", "package-lock.json", "tests/test_layout.py"} <= set(FILES)
+
+
+# Planted violations ------------------------------------------------------------------------------
+
+SITE = "https://book.example/"
+ADDRESS = f"{SITE}regression/near/"
+LOSS = f'''"""Near loss: how far apart two values are.
+
+Chapter: {ADDRESS}
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["near_loss"]
+
+
+def near_loss(predictions: Tensor, targets: Tensor, *, scale: float = 1.0) -> Tensor:
+    """Near loss, one value per element.
+
+    Args:
+        predictions: Predicted values, shape `(*)`.
+        targets: True values, shape `(*)`,
+            of any dtype.
+        scale: A positive number.
+
+    Returns:
+        The loss of each element, shape `(*)`.
+
+    Raises:
+        ValueError: If `scale` is not positive.
+
+    Reference:
+        Near, "On Nearness", 2020. arXiv:2001.00001
+
+    Example:
+        >>> near_loss(torch.zeros(1), torch.ones(1))
+        tensor([1.])
+    """
+    if not scale > 0:
+        raise ValueError(f"expected scale > 0, got {{scale}}")
+    return scale * abs(predictions - targets)
+'''
+BIB = """
+@article{near2020, author = {Near, A.}, title = {On Nearness}, year = {2020}, eprint = {2001.00001}}
+@article{far1999, author = {Far, B.}, title = {On Distance}, year = {1999}, doi = {10.1/far}}
+"""
+META = {
+    "title": "Near loss",
+    "description": "Near.",
+    "family": "regression",
+    "losses": ["near_loss"],
+    "paper": "near2020",
+    "year": 2020,
+    "task": "regression",
+    "target": "a number",
+    "output": "a number",
+    "robust_to": [],
+    "sensitive_to": ["noise"],
+    "see": ["regression/huber"],
+    "jupyter": JUPYTER,
+}
+CHAPTER = """---
+title: Near loss
+---
+
+# Near loss
+
+It is $|r|$, for `$5`, and costs \\$5.
+
+```python
+from lossbook import huber_loss
+```
+
+```pycon
+>>> 1 + 1
+2
+```
+
+$$
+\\ell = |r|
+$$
+
+```py title="lossbook/regression/huber.py"
+--8<-- "lossbook/regression/huber.py"
+```
+
+## Exercises
+
+### Exercise 1: one (5 minutes, easy)
+
+```python
+def one():
+    raise NotImplementedError("write one()")
+```
+
+```python
+with attempt():
+    assert one() == 1, "it is not 1"
+```
+
+??? tip "Hint"
+
+    It is 1.
+
+??? success "Solution"
+
+    ```python
+    def one():
+        return 1
+    ```
+"""
+SETTINGS = "strict: true\ntheme: {font: false}\nplugins: [search, autorefs]\n"
+
+
+def planted(good, change, rule, expected):
+    """Apply a rule to a good text with one thing changed: it must say what is expected."""
+    assert list(rule(good)) == []
+    old, new = change
+    assert old in good
+    said = list(rule(good.replace(old, new, 1)))
+    assert said
+    assert any(expected in line for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("import math", "import numpy"), "line 6: imports numpy"),
+        (("import math", "from lossbook import focal_loss"), "imports lossbook"),
+        (("import math", "from . import other"), "imports ."),
+        (("    if not scale", "    import scipy\n    if not scale"), "imports scipy"),
+        (("Near loss: how far apart two values are.", "Near loss"), "the first line"),
+        (("Chapter: ", "See: "), "the last line of the docstring"),
+        (("regression/near/\n", "regression/far/\n"), "the last line of the docstring"),
+        (('__all__ = ["near_loss"]', '__all__ = ["near"]'), "__all__ is ['near']"),
+        (("\n\ndef near", "\n\ndef helper():\n    pass\n\n\ndef near"), "public names"),
+        (("def near_loss(", "class near_loss:\n  def f("), "near_loss is no function"),
+        (("targets: Tensor, *,", "targets: Tensor,"), "scale is not keyword-only"),
+        (("targets: Tensor, *,", "targets: Tensor = 0, *,"), "targets has a default"),
+        (("scale: float = 1.0)", 'scale: float = 1.0, reduction: str = "mean")'), "alone reduces"),
+        (("*, scale", "*rest, scale"), "takes *args"),
+        (("    Raises:\n", "    Errors:\n"), "the sections are"),
+        (("    Reference:\n        Near, ", "    Note:\n        Near, "), "the sections are"),
+        (("Near loss, one value per element.", "near loss"), "no sentence"),
+        (("        scale: A positive number.\n", ""), "Args lists ['predictions', 'targets']"),
+        (("Predicted values, shape `(*)`.", "Predicted values."), "predictions has no shape"),
+        (("element, shape `(*)`.", "element."), "Returns has no shape"),
+        (("ValueError: If", "Error: If"), "Raises names no ValueError"),
+        (('"On Nearness", 2020. arXiv:2001.00001', "somewhere"), "Reference has no year"),
+        ((">>> near_loss", "near_loss"), "Example has no doctest"),
+        (("expected scale > 0, got", "scale must not be"), "not 'expected ..., got ...'"),
+        (("raise ValueError", "raise RuntimeError"), "not 'expected ..., got ...'"),
+    ],
+)
+def test_a_loss_file_caught(change, expected):
+    planted(LOSS, change, lambda text: loss_file(text, ADDRESS), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "paper", "expected"),
+    [
+        (("2001.00001", "2001.00002"), "near2020", "eprint 2001.00002 is not in references.bib"),
+        ((" arXiv:2001.00001", ""), "near2020", "no docstring names arXiv:2001.00001"),
+        (("2001.00001", "2001.00001, doi:10.1/near."), "near2020", "doi 10.1/near is not in"),
+        (("near_loss", "near_loss"), "near2021", "the paper 'near2021' is not in references.bib"),
+    ],
+)
+def test_a_reference_caught(change, paper, expected):
+    assert list(references(LOSS, "near2020", BIB)) == []
+    assert list(references(LOSS + "doi:10.1/far.", "near2020", BIB)) == []
+    said = list(references(LOSS.replace(*change), paper, BIB))
+    assert any(expected in line for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("It is", "It\tis"), "line 7: a tab"),
+        (("It is", "It\u2028is"), "U+2028"),
+        (("It is", "It\fis"), "a form feed"),
+        (("It is", "It\x85is"), "an exotic line end"),
+        (("loss\n\nIt", "loss\r\n\nIt"), "line 5: CR"),
+        (("    ```\n", "    ```"), "must end with one newline"),
+        (("        return 1\n    ```\n", "        return 1\n    ```\n\n"), "one newline"),
+        (("title: Near loss", "title: The $L^1$ loss"), "a $ in the title"),
+        (("# Near loss", "# The $L^1$ loss"), "line 5: a $ in a heading"),
+        (("## Exercises", ":::\nabc"), "Pandoc"),
+        (("$$\n\\ell = |r|\n$$", "Thus $$\\ell = |r|$$."), "$$ must stand on a line of its own"),
+        (("```python\nfrom", "```bash\nfrom"), "line 9: a fence of 'bash'"),
+        (("```python\nfrom", "```\nfrom"), "a fence of ''"),
+        (("```pycon", "```py\n\n```\n\n```pycon"), "an empty fence"),
+        (("```pycon\n>>> 1 + 1\n2\n```", "~~~pycon\n>>> 1 + 1\n2\n~~~"), "a fence of ~~~"),
+        (("2\n```", "2\n``"), "the first is not closed"),
+        (("    ```python\n    def one", "    def one"), "a fence that is not closed"),
+        (("```python\nfrom", '```python tags=["x"]\nfrom'), "a python fence with"),
+        (("```pycon", "```pycon title='x'"), "a pycon fence with"),
+        (("from lossbook import huber_loss", ">>> 1"), "a prompt in a python fence"),
+        (("    def one():\n", "    >>> 1\n"), "a prompt in a python fence"),
+        ((">>> 1 + 1\n", ""), "does not start with a prompt"),
+        (('py title="lossbook/regression/huber.py"', "py"), "shown whole"),
+        (('py title="lossbook/regression/huber.py"', 'py title="huber.py"'), "shown whole"),
+        (('--8<-- "', 'import math\n--8<-- "'), "shown whole"),
+        (("from lossbook import huber_loss\n", "x = 1\n" * 17), "a cell of 17 lines"),
+        (("### Exercise 1: one", "### Exercise 2: one"), "heading"),
+        ((" (5 minutes, easy)", ""), "heading"),
+        (("(5 minutes, easy)", "(soon, easy)"), "heading"),
+        (('raise NotImplementedError("write one()")', "return 2"), "the stub raises no"),
+        (("with attempt():\n", "if True:\n"), "the check has no"),
+        ((', "it is not 1"', ""), "the check has no"),
+        (('??? tip "Hint"', "Hint"), "expected a hint"),
+        (('??? success "Solution"', '??? note "Solution"'), "expected a hint, then a solution"),
+        (
+            ("    ```python\n    def one():\n        return 1\n    ```\n", "    Return 1.\n"),
+            "no code",
+        ),
+    ],
+)
+def test_a_chapter_caught(change, expected):
+    planted(CHAPTER, change, chapter, expected)
+
+
+def test_a_shown_file_must_exist():
+    text = CHAPTER.replace("huber.py", "nowhere.py")
+    assert list(chapter(text)) == [
+        "line 22: shows lossbook/regression/nowhere.py, which is not there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"tags": []}, "the key 'tags' is unknown"),
+        ({"title": 3}, "title: expected str"),
+        ({"year": "2020"}, "year: expected int"),
+        ({"year": True}, "year: expected int"),
+        ({"robust_to": "noise"}, "robust_to: expected list"),
+        ({"see": [1]}, "see: expected strings"),
+        ({"jupyter": None}, "jupyter: expected dict"),
+        ({"task": ...}, "the keys ['task'] are missing"),
+        ({"family": "ranking"}, "family: 'ranking' is not the folder"),
+        ({"jupyter": {"jupytext": {"formats": "md"}}}, "jupyter: "),
+        ({"losses": []}, "losses: []"),
+        ({"losses": ["near_loss", "far_loss"]}, "losses: ['near_loss', 'far_loss']"),
+        ({"see": ["regression/nowhere"]}, "there is no chapter regression/nowhere"),
+        ({"see": ["regression/near"]}, "see: "),
+        ({"paper": "far2000"}, "paper: 'far2000' is not in references.bib"),
+        ({"year": 2021}, "year: 2021, but references.bib has 2020"),
+    ],
+)
+def test_the_data_of_a_chapter_caught(change, expected):
+    docs = ROOT / "docs"
+    assert list(data(META, "regression/near", ["near_loss"], BIB, docs)) == []
+    meta = {key: value for key, value in {**META, **change}.items() if value is not ...}
+    said = list(data(meta, "regression/near", ["near_loss"], BIB, docs))
+    assert any(expected in line for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("docs/regression/near.md", "docs/regression/far.md", "near.py has no chapter"),
+        ("docs/regression/near.md", "docs/regression/far.md", "far.md has no lossbook"),
+        ("docs/regression/near.md", "docs/ranking/near.md", "near.py has no chapter"),
+        ("tests/regression/test_near.py", "tests/regression/near.py", "near.py has no test"),
+        (
+            "tests/regression/test_near.py",
+            "tests/regression/test_far.py",
+            "the test of regression/far",
+        ),
+        ("lossbook/regression/near.py", "lossbook/regression/utils.py", "named for nothing"),
+        ("lossbook/book/run.py", "lossbook/helpers/run.py", "lossbook/helpers is no family"),
+    ],
+)
+def test_the_trees_caught(old, new, expected, tmp_path):
+    def grow(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("")
+
+    grow("lossbook/regression/near.py", "lossbook/regression/__init__.py", "lossbook/book/run.py")
+    grow("docs/regression/near.md", "tests/regression/test_near.py", "docs/foundations/outliers.md")
+    assert list(mirror(tmp_path)) == []
+    grow(new)
+    (tmp_path / old).unlink()
+    assert any(expected in line for line in mirror(tmp_path))
+
+
+def test_a_chapter_without_a_file_names_one(tmp_path):
+    path = tmp_path / "docs/segmentation/pixels.md"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "lossbook").mkdir()
+    path.write_text("---\nfile: lossbook/regression/near.py\n---\n")
+    assert list(mirror(tmp_path)) == [
+        "docs/segmentation/pixels.md names lossbook/regression/near.py, which is not there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("plugins", "hooks: [a.py]\nplugins"), "hooks"),
+        (("autorefs", "gen-files"), "the plugins ['gen-files']"),
+        (("autorefs", "macros: {}"), "the plugins ['macros']"),
+        (("strict: true", "strict: !ENV [STRICT, false]"), "strict is not true"),
+        (("strict: true\n", ""), "strict is not true"),
+        (("font: false", "font: {text: Inter}"), "the theme's fonts"),
+        (("autorefs]", "autorefs]\nx: !!python/name:os.getcwd"), "an object of Python"),
+    ],
+)
+def test_settings_caught(change, expected):
+    planted(SETTINGS, change, settings, expected)
+
+
+# A bar keeps a planted text out of this file, which is under the same rules; it is taken out.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https:|//lossbook.example.org/",
+        "http:|//book.example/lossbook",
+        "https:|//github.com/someone/lossbook",
+        "see (https:|//code.example/me/lossbook-2/issues).",
+    ],
+)
+def test_an_address_caught(text):
+    repository = "https:|//code.example/me/lossbook".replace("|", "")
+    good = f"{SITE}lossbook/a and <{repository}>, code.example, {repository}/issues "
+    assert list(addresses(good, SITE, repository)) == []
+    assert len(list(addresses(good + text.replace("|", ""), SITE, repository))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("docs/a.ipynb", ""),
+        ("a.md", "see /ho|me/ann/book"),
+        ("a.py", 'open("/wo|rk/data")'),
+        ("a.toml", "x = 'C:\\Us|ers\\ann'"),
+        ("a.txt", "https:|//pypi.example/simple"),
+        (".npmrc", "regis|try=https://npm.example"),
+        ("a.yml", "pip install --index|-url https://x.example"),
+        ("package-lock.json", '{"packages": {"a": {"resolved": "b"}}}'),
+    ],
+)
+def test_a_tracked_file_caught(name, text):
+    assert list(tracked(name.replace(".ipynb", ".md"), '{"packages": {"a": {}}}')) == []
+    assert len(list(tracked(name, text.replace("|", "")))) == 1
+
+
+def test_files_are_found_without_git(monkeypatch, tmp_path):
+    with_git = set(FILES)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))  # Here git finds no repository.
+    without = set(files())
+    assert {"mkdocs.yml", ".npmrc", ".github/workflows/tests.yml", "docs/index.md"} <= without
+    assert with_git <= without
+    assert not any(
+        name.startswith(("build/", "site/", ".venv/", "node_modules/")) for name in without
+    )
