@@ -165,6 +165,7 @@ def distances(masks):
 
 LOGITS, LABELS, BITS = normal(16, 3), classes(3, 16), coins(16)
 SIGNS = 2 * BITS - 1
+SURE_AND_RIGHT = LOGITS.argmax(1) == LABELS
 POINTS, OTHERS = normal(16, 4), normal(16, 4, seed=1)
 MAPS = coins(2, 3, 4, 5)
 INF, NAN = math.inf, math.nan
@@ -356,6 +357,12 @@ MISTAKES = {
         ("wrong", "their lowest entry is -"),
         "labels.softmax(1)",
         given(cross_entropy, LOGITS, POINTS[:, :3].softmax(1)),
+    ),
+    "a negative soft label": (
+        given(cross_entropy, LOGITS[:2], torch.tensor([[1.2, -0.2, 0.0], [0.0, 1.0, 0.0]])),
+        ("wrong", "1 of 2 rows", "their lowest entry is -0.2"),
+        "labels.softmax(1)",
+        given(cross_entropy, LOGITS[:2], torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])),
     ),
     "empty soft labels": (
         given(
@@ -885,6 +892,34 @@ def test_correct_calls_are_left_alone(n, seed):
         assert look() == [], look.args
 
 
+EDGES = {
+    "padding with logits that are sure and wrong": given(
+        Criterion(cross_entropy), 20 * LOGITS, LABELS, weights=SURE_AND_RIGHT
+    ),
+    "targets of thousands, well predicted": given(
+        squared, 4000 + normal(16), 4000 + normal(16, seed=1)
+    ),
+    "one large residual among many": given(squared, at(normal(256), (3,), 7.5), torch.zeros(256)),
+    "predictions that happen to be whole, and train": given(
+        huber_loss, normal(16, scale=3).round().requires_grad_(), normal(16)
+    ),
+    "counts at their optimum": given(poisson, torch.zeros(8), torch.ones(8)),
+    "a value that is exactly 0 or 1 and trains": given(
+        dice, at(normal(2, 3, 4, 5), (0, 0, 0, 0), 1.0).gt(0).float().requires_grad_(), MAPS
+    ),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_correct_call_at_the_edge_is_left_alone(edge):
+    assert EDGES[edge]() == []
+
+
+def test_a_shape_that_repeats_a_row_makes_no_more_values():
+    (found,) = examine(squared, normal(3, 8), normal(8))
+    assert "broadcast" not in found.what
+
+
 def test_fresh_networks_are_left_alone():
     torch.manual_seed(0)
     inputs, labels, targets = normal(32, 10), classes(4, 32), normal(32)
@@ -944,7 +979,8 @@ def test_it_works_where_gradients_are_off(mode):
     with mode():
         logits = normal(16, 3) * 1
         assert examine(cross_entropy, logits, LABELS) == []
-        assert examine(root_mean_square, torch.ones(4), torch.ones(4))[0].severity == "wrong"
+        (found,) = examine(root_mean_square, torch.ones(4), torch.ones(4))
+        assert "values of its gradient" in found.what
 
 
 def test_other_losses_and_modules_are_looked_at_too():

@@ -7,12 +7,18 @@ from lossbook.book.chapters import ROOT
 from lossbook.book.stage import settings
 
 
+def owner(repository: str) -> str:
+    """Cut the owner and name out of a repository's address."""
+    return "/".join(repository.rstrip("/").split("/")[-2:])
+
+
 def rewrite() -> list[str]:
     """Replace the addresses that `pyproject.toml` still names; return the files changed."""
     with open(ROOT / "pyproject.toml", "rb") as file:
         urls = tomllib.load(file)["project"]["urls"]
     new = settings()
     pairs = [(urls["Homepage"], new["site_url"]), (urls["Repository"], new["repo_url"])]
+    pairs += [(owner(a), owner(b)) for a, b in pairs[1:]]
     pairs = [(a.rstrip("/"), b.rstrip("/")) for a, b in pairs if a.rstrip("/") != b.rstrip("/")]
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True

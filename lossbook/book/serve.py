@@ -13,12 +13,11 @@ def serve(address: str = "localhost:8000") -> int:
     """Stage the book, serve it, and keep it current until interrupted."""
     from watchfiles import watch
 
-    _update(None)
-    environment = {**os.environ, "SITE_URL": f"http://{address}/", "NO_MKDOCS_2_WARNING": "1"}
+    os.environ |= {"SITE_URL": f"http://{address}/", "NO_MKDOCS_2_WARNING": "1"}
+    code = _code()
+    _update(None, code)
     command = [sys.executable, "-m", "mkdocs", "serve", "--no-strict", "--dev-addr", address]
-    server = subprocess.Popen(
-        [*command, "--config-file", str(BUILD / "mkdocs.yml")], cwd=ROOT, env=environment
-    )
+    server = subprocess.Popen([*command, "--config-file", str(BUILD / "mkdocs.yml")], cwd=ROOT)
     print(f"\nThe book is at http://{address}/ (Ctrl-C ends it)\n", flush=True)
     try:
         for changes in watch(DOCS, ROOT / "lossbook", yield_on_timeout=True, rust_timeout=1000):
@@ -27,7 +26,7 @@ def serve(address: str = "localhost:8000") -> int:
             paths = {Path(path) for _, path in changes if not path.endswith((".ipynb", ".pyc"))}
             if paths:
                 chapters = [p for p in paths if p.suffix == ".md" and p.exists()]
-                _update(chapters if len(chapters) == len(paths) else None)
+                _update(chapters if len(chapters) == len(paths) else None, code)
     except KeyboardInterrupt:
         pass
     finally:
@@ -36,15 +35,17 @@ def serve(address: str = "localhost:8000") -> int:
     return 0
 
 
-def _update(only: list[Path] | None) -> None:
-    """Stage, in a process of its own: edited code of lossbook must be loaded afresh."""
+def _code() -> dict[Path, int]:
+    """The time of every Python file that staging may have loaded."""
+    return {path: path.stat().st_mtime_ns for path in (ROOT / "lossbook").rglob("*.py")}
+
+
+def _update(only: list[Path] | None, loaded: dict[Path, int]) -> None:
+    """Stage; in a process of its own once lossbook's code is no longer what is loaded."""
+    if _code() == loaded:
+        for error in stage(only=only, watch_tree=False, report=print):
+            print(f"\n{error}", file=sys.stderr)
+        return
     chosen = [str(path) for path in only or []]
-    subprocess.run(
-        [sys.executable, "-m", "lossbook.book", "stage", "--keep-going", *chosen],
-        cwd=ROOT,
-        env={**os.environ, "SITE_URL": "http://localhost:8000/"},
-        check=False,
-    )
-
-
-__all__ = ["serve", "stage"]
+    command = [sys.executable, "-m", "lossbook.book", "stage", "--keep-going", *chosen]
+    subprocess.run(command, cwd=ROOT, check=False)

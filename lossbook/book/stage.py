@@ -206,11 +206,11 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
 def _links(chapter: Chapter) -> str:
     """The line below a chapter's title: what to take away."""
     stem = chapter.path.stem
-    owner = settings()["repo_url"].removeprefix("https://github.com/")
-    colab = f"https://colab.research.google.com/github/{owner}/blob/notebooks/{chapter.name}.ipynb"
+    repository = settings()["repo_url"].removeprefix("https://github.com/")
+    notebooks = f"https://colab.research.google.com/github/{repository}/blob/notebooks"
     links = [
         f'[Notebook]({stem}.ipynb){{ download="{stem}.ipynb" }}',
-        f"[Open in Colab]({colab})",
+        f"[Open in Colab]({notebooks}/{chapter.name}.ipynb)",
         f"[Edit]({settings()['repo_url']}/edit/main/docs/{chapter.name}.md)",
     ]
     if chapter.losses and chapter.file:
