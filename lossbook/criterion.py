@@ -16,7 +16,7 @@ __all__ = ["Criterion"]
 class Criterion(nn.Module):
     """Weighs and reduces the values of a lossbook function.
 
-    The mean is one quotient over everything that is passed in::
+    The mean is one quotient over everything that is passed in:
 
         mean = sum(weights * losses) / sum(weights),    or    / normalizer
 
@@ -34,7 +34,7 @@ class Criterion(nn.Module):
         ValueError: If `reduction` is none of the three.
         TypeError: If `loss` has no setting of a given name.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lossbook import cross_entropy
         >>> logits, labels = torch.zeros(3, 4), torch.tensor([1, 2, -100])

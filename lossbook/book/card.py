@@ -121,7 +121,9 @@ def card(chapter: Chapter) -> str:
     else:
         caption = "The contract has not run on this code."
     body = "".join(rows)
-    return f'<div class="card"><table><caption>{caption}</caption>{body}</table></div>\n'
+    return (
+        f'<div class="card"><table class="data"><caption>{caption}</caption>{body}</table></div>\n'
+    )
 
 
 def matrix(chapters: Sequence[Chapter]) -> str:
@@ -146,7 +148,7 @@ def matrix(chapters: Sequence[Chapter]) -> str:
                 cells.append(f'<td class="{kind}" title="{escape(why)}">{mark}</td>')
             link = f'<a href="../{chapter.name}/#vetting-card"><code>{escape(name)}</code></a>'
             rows.append(f'<tr><th scope="row">{link}</th>{"".join(cells)}</tr>')
-    table = f'<div class="card matrix"><table>{"".join(rows)}</table></div>'
+    table = f'<div class="card matrix"><table class="data">{"".join(rows)}</table></div>'
     legend = "".join(f"`{check}`\n:   {label}\n\n" for check, label in CHECKS.items())
     return f"""# Vetting
 

@@ -40,7 +40,7 @@ class Comparison(Table):
             for lib, call, out in self.rows
         )
         head = "".join(f"<th>{h}</th>" for h in self.header)
-        html = f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        html = f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>'
         return {PEERS: self.record, "text/html": html, "text/plain": repr(self)}
 
 

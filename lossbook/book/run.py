@@ -199,6 +199,7 @@ async def _execute(chapter: Chapter, seconds: int) -> list[Result]:
             timeout=seconds,
             startup_timeout=120,
             shutdown_kernel="immediate",
+            coalesce_streams=True,
             extra_arguments=["--HistoryManager.enabled=False"],
             resources={"metadata": {"path": str(work)}},
         )

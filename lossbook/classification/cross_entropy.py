@@ -12,7 +12,7 @@ __all__ = ["cross_entropy"]
 def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Softmax cross entropy, one value per position, in nats.
 
-    With target probabilities q (one-hot for integer labels) and label smoothing epsilon::
+    With target probabilities q (one-hot for integer labels) and label smoothing epsilon:
 
         loss = -sum_j q'_j log softmax(logits)_j,    q' = (1 - epsilon) q + epsilon / C
 
@@ -36,7 +36,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
         Label smoothing: Szegedy et al., "Rethinking the Inception Architecture for Computer
         Vision", CVPR 2016, section 7. arXiv:1512.00567
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
         >>> cross_entropy(logits, torch.tensor([0, 1]))

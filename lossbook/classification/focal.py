@@ -15,7 +15,7 @@ def focal_loss(
 ) -> Tensor:
     """Focal loss over a softmax, one value per position.
 
-    With p_t the softmax probability of the true class t::
+    With p_t the softmax probability of the true class t:
 
         loss = -alpha_t (1 - p_t)^gamma log p_t
 
@@ -38,7 +38,7 @@ def focal_loss(
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
         >>> focal_loss(logits, torch.tensor([0, 0]))
@@ -69,7 +69,7 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Focal loss over a sigmoid, one value per logit.
 
-    With p the sigmoid of the logit, p_t = p where the target is 1 and 1 - p where it is 0::
+    With p the sigmoid of the logit, p_t = p where the target is 1 and 1 - p where it is 0:
 
         loss = -alpha_t (1 - p_t)^gamma log p_t
 
@@ -93,7 +93,7 @@ def sigmoid_focal_loss(
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
 
-    Example:
+    Examples:
         >>> import torch
         >>> sigmoid_focal_loss(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
         tensor([4.3322e-02, 8.1962e-05])

@@ -11,7 +11,7 @@ __all__ = ["huber_loss", "smooth_l1_loss"]
 def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
     """Huber loss, one value per element.
 
-    With the residual r = prediction - target::
+    With the residual r = prediction - target:
 
         loss = r^2 / 2                     where |r| <= delta
                delta (|r| - delta / 2)     elsewhere
@@ -35,7 +35,7 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
         Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35,
         1964.
 
-    Example:
+    Examples:
         >>> import torch
         >>> huber_loss(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 0.0]))
         tensor([0.1250, 7.5000])
@@ -55,7 +55,7 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
 def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -> Tensor:
     """Smooth L1 loss, one value per element: the Huber loss divided by its threshold.
 
-    With the residual r = prediction - target::
+    With the residual r = prediction - target:
 
         loss = r^2 / (2 beta)     where |r| <= beta
                |r| - beta / 2     elsewhere
@@ -77,7 +77,7 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
     Reference:
         Girshick, "Fast R-CNN", ICCV 2015, eq. 3. arXiv:1504.08083
 
-    Example:
+    Examples:
         >>> import torch
         >>> smooth_l1_loss(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 0.0]), beta=2.0)
         tensor([0.0625, 7.0000])
