@@ -43,6 +43,16 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # Read when a peer imports Kera
 ROOT = Path(__file__).resolve().parent.parent
 VETTING = ROOT / "build" / "vetting"
 
+
+def sha256(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+# What the files were when they were imported: a file that is edited meanwhile was not run.
+IMPORTED = {
+    path: sha256(path) for path in [*ROOT.glob("lossbook/**/*.py"), *ROOT.glob("tests/**/*.py")]
+}
+
 Inputs = tuple[Any, ...]
 Settings = Mapping[str, Any]
 
@@ -56,6 +66,7 @@ TOLERANCES = {
     "autocast": 1.6e-2,
 }
 FLOOR = 1e-3
+SAME = 1e-12  # Between two runs of the same formula, whose sums may be ordered differently.
 
 
 def real(values: Any) -> Tensor:
@@ -86,7 +97,7 @@ class Case:
             function is run twice: in float64 on random draws, and on the extremes with arrays of
             mpmath numbers of some hundred digits, where naive is exact. So use operators, methods
             (`x.sum(1)`) and NumPy's elementwise functions; np.linalg, scipy and arrays made by
-            np.zeros hold no mpmath numbers.
+            np.zeros hold no mpmath numbers. A list of tensors arrives as a list of arrays.
         exact: Takes the place of `reference` on the extremes, where that cannot run there.
         settings: Keyword arguments to sweep. The first are those of which the facts speak:
             the defaults, or the least that the signature demands. Values may be tensors.
@@ -99,17 +110,18 @@ class Case:
         differentiable: Inputs that get gradients; None means every floating one.
         detached: Floating inputs that must get none (a teacher, centers).
         gradient: The closed form that the chapter derives, in NumPy as `reference`: the gradient
-            of the sum of the losses for each differentiable input (an array, or a tuple of them,
-            None where the chapter gives none). nan where the chapter defines no gradient.
-        batch: Inputs that share the batch axis 0, which the values have too; None means every
-            tensor, () no batch axis.
+            of the sum of the losses for the one differentiable input, or a tuple with one for
+            each (None where the chapter gives none). nan where no gradient is defined.
+        batch: Inputs, and settings by name, that share the batch axis 0, which the values have
+            too; None means every input, () no batch axis.
         classes: Axis on which the classes lie, by input or by name of a setting: {0: 1, 1: 1,
             "alpha": 0}; integer inputs named here are relabeled. "values": 1 if the losses
             themselves are per class. None where classes cannot be exchanged.
         invariances: name -> function of the inputs that gives other inputs with the same values.
         relations: name -> function of (loss, *inputs) that gives two tensors that must agree:
             {"gamma 0 is cross entropy": lambda loss, x, y: (loss(x, y, gamma=0.0), ...)}. Call
-            the `loss` that is handed in, so that mutants can be caught.
+            the `loss` that is handed in, so that mutants can be caught. It returns
+            NotImplemented for inputs of which it does not speak.
         peers: distribution name (with a word after it, if need be) -> function of inputs and
             settings, which imports its library inside and gives an unreduced array, or a scalar
             to compare with our mean. It returns NotImplemented for settings that it lacks. A
@@ -134,7 +146,7 @@ class Case:
     differentiable: tuple[int, ...] | None = None
     detached: tuple[int, ...] = ()
     gradient: Callable[..., Any] | None = None
-    batch: tuple[int, ...] | None = None
+    batch: tuple[int | str, ...] | None = None
     classes: Mapping[int | str, int] | None = None
     invariances: Mapping[str, Callable[..., Inputs]] = field(default_factory=dict)
     relations: Mapping[str, Callable[..., tuple[Any, Any]]] = field(default_factory=dict)
@@ -351,9 +363,7 @@ def naively(case: Case, inputs: Inputs, settings: Settings) -> np.ndarray:
         return np.asarray(case.reference(*as_numpy(inputs), **as_numpy(dict(settings))), float)
 
 
-def exactly(
-    function: Callable[..., Any], inputs: Inputs, settings: Settings
-) -> np.ndarray | list[np.ndarray | None]:
+def exactly(function: Callable[..., Any], inputs: Inputs, settings: Settings) -> Any:
     """Run a naive formula with enough digits for 1 - exp(-x) at the largest x, and round."""
     spans = [x[x.isfinite()] for x in tensors(inputs) if is_floating(x)]
     largest = max((float(x.max().relu() + (-x).max().relu()) for x in spans if len(x)), default=0.0)
@@ -361,11 +371,14 @@ def exactly(
     with np.errstate(all="ignore"), mpmath.workdps(50 + int(0.45 * min(largest, 2e4))):
         result = function(*arrays, **as_numpy(dict(settings)))
         if isinstance(result, tuple):
-            return [None if x is None else rounded(x) for x in result]
+            return tuple(None if x is None else rounded(x) for x in result)
         return rounded(result)
 
 
-def rounded(values: Any) -> np.ndarray:
+def rounded(values: Any) -> Any:
+    if isinstance(values, list):
+        return [rounded(x) for x in values]
+
     def one(value: Any) -> float:
         try:
             return float(value)
@@ -523,19 +536,23 @@ def check_gradient(case: Case, _: Options) -> dict[str, Part]:
             raise NotRunError("no closed form is given")
         for where, inputs, settings in itertools.chain(case.draws(2), case.points()):
             formulas = exactly(case.gradient, inputs, settings)
-            formulas = formulas if isinstance(formulas, list) else [formulas]
+            formulas = formulas if isinstance(formulas, tuple) else (formulas,)
+            places = case.gets_gradient(inputs)
+            enough = len(formulas) >= len(places)
+            measure.demand(enough, f"{len(formulas)} formulas for inputs {places}, at {where}")
             values, found = differentiate(case, inputs, settings)
             queue = iter(found)
-            for i, formula in zip(case.gets_gradient(inputs), formulas, strict=False):
-                ours = [next(queue) for _ in tensors(inputs[i])]
-                if formula is None:
-                    continue
-                mine = ours[0].numpy() * values.numel()
-                known = ~np.isnan(formula)
-                measure.demand(mine.shape == formula.shape, f"shape {formula.shape}, at {where}")
-                measure.close(
-                    mine[known], formula[known], case.tolerance("float64"), f"input {i}, {where}"
-                )
+            for i, formula in zip(places, formulas, strict=False):
+                ours = [next(queue) * values.numel() for _ in tensors(inputs[i])]
+                theirs = formula if isinstance(formula, list) else [formula]
+                for mine, yours in zip(ours, theirs, strict=True):
+                    if yours is None:
+                        continue
+                    message = f"formula of shape {yours.shape} for input {i}, at {where}"
+                    measure.demand(mine.shape == yours.shape, message)
+                    known = ~np.isnan(yours)
+                    ours_there, tolerance = mine.numpy()[known], case.tolerance("float64")
+                    measure.close(ours_there, yours[known], tolerance, f"input {i}, {where}")
 
     def finite_differences(measure: Measure) -> None:
         for where, inputs, settings in case.draws(1):
@@ -761,7 +778,7 @@ def check_vmap(case: Case, _: Options) -> dict[str, Part]:
         for where, function, rows, _ in stacks():
             stacked = [torch.stack(column) for column in zip(*rows, strict=True)]
             loop = torch.stack([function(*row) for row in rows])
-            measure.close(torch.vmap(function)(*stacked), loop, 1e-12, where)
+            measure.close(torch.vmap(function)(*stacked), loop, SAME, where)
 
     def gradients(measure: Measure) -> None:
         for where, function, rows, _ in stacks():
@@ -771,7 +788,7 @@ def check_vmap(case: Case, _: Options) -> dict[str, Part]:
             batched = torch.vmap(slope)(*stacked)
             for k, row in enumerate(rows):
                 for ours, theirs in zip(batched, slope(*row), strict=True):
-                    measure.close(ours[k], theirs, 1e-12, where)
+                    measure.close(ours[k], theirs, SAME, where)
 
     return {"values": values, "gradients": gradients}
 
@@ -787,7 +804,7 @@ def compiled(case: Case, backend: str) -> dict[str, Part]:
                 warnings.filterwarnings("ignore", "`torch.jit.script_method`", DeprecationWarning)
                 ours = differentiate(replace(case, loss=fast), inputs, settings)
             for a, b in zip([ours[0], *ours[1]], [values, *gradients], strict=True):
-                measure.close(a, b, 1e-12, where)
+                measure.close(a, b, SAME, where)
         torch.compiler.reset()
 
     return {"against eager": against_eager}
@@ -822,7 +839,7 @@ def check_export(case: Case, _: Options) -> dict[str, Part]:
             leaves = tuple(tensors(inputs))
             program = torch.export.export(Wrapped(case, inputs, settings), leaves)
             ours = program.module()(*leaves)
-            measure.close(ours, case.loss(*inputs, **settings), 1e-12, where)
+            measure.close(ours, case.loss(*inputs, **settings), SAME, where)
 
     return {"against eager": against_eager}
 
@@ -836,7 +853,7 @@ def check_layout(case: Case, _: Options) -> dict[str, Part]:
     def non_contiguous(measure: Measure) -> None:
         for where, inputs, settings in case.draws(1):
             ours = case.loss(*each(strided, inputs), **each(strided, dict(settings)))
-            measure.close(ours, case.loss(*inputs, **settings), 1e-12, where)
+            measure.close(ours, case.loss(*inputs, **settings), SAME, where)
 
     def expanded(measure: Measure) -> None:
         for where, inputs, settings in case.draws(1):
@@ -844,7 +861,7 @@ def check_layout(case: Case, _: Options) -> dict[str, Part]:
             wide = {i: each(lambda x: x[:1].expand(x.shape), inputs[i]) for i in places}
             ours = splice(inputs, wide)
             full = each(lambda x: x.clone(memory_format=torch.contiguous_format), ours)
-            measure.close(case.loss(*ours, **settings), case.loss(*full, **settings), 1e-12, where)
+            measure.close(case.loss(*ours, **settings), case.loss(*full, **settings), SAME, where)
 
     def empty(measure: Measure) -> None:
         for where, inputs, settings in case.draws(1):
@@ -868,11 +885,9 @@ def check_layout(case: Case, _: Options) -> dict[str, Part]:
             values, gradients = differentiate(case, inputs, settings)
             for k, expected in enumerate(gradients):
                 alone = differentiate(case, inputs, settings, only=k)
-                measure.close(alone[0], values, 1e-12, where)
-                measure.close(
-                    alone[1][0], expected, 1e-12, f"gradient of tensor {k} alone, {where}"
-                )
-            measure.close(case.loss(*inputs, **settings), values, 1e-12, f"no gradient, {where}")
+                measure.close(alone[0], values, SAME, where)
+                measure.close(alone[1][0], expected, SAME, f"gradient of tensor {k} alone, {where}")
+            measure.close(case.loss(*inputs, **settings), values, SAME, f"no gradient, {where}")
 
     parts = {"non-contiguous": non_contiguous, "requires_grad mix": requires_grad}
     if case.batch != ():
@@ -1052,8 +1067,8 @@ def check_facts(case: Case, _: Options) -> dict[str, Part]:
                         for x in (*points, middle)
                     )
                     above = (center - (left + right) / 2) / (1 + left.abs() + right.abs())
+                    measure.finite([above], f"seed {seed}")
                     bent = max(bent, above.max().item())
-                    measure.cases += 1
         if case.facts["convex"]:
             measure.demand(bent <= 1e-9, f"above its chord by {bent:.1e}")
         else:
@@ -1108,7 +1123,8 @@ CHECKS: dict[str, Callable[[Case, Options], dict[str, Part]]] = {
     "device": check_device,
 }
 
-DTYPES = {name: name for name in ("float32", "bfloat16", "float16")} | {"autocast": "bfloat16"}
+DTYPES = {name: name for name in ("float32", "bfloat16", "float16")}
+DTYPES |= {"autocast": "bfloat16", "extremes": "float64, float32, bfloat16, float16"}
 
 
 # Running checks
@@ -1140,7 +1156,7 @@ def run(case: Case, check: str, options: Options | None = None) -> dict[str, Any
             status, reason = "not run", str(why)
         except Exception as error:
             status = "failed"
-            reason = f"{name}: {type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
         parts[name] = {"status": status, "reason": reason, **asdict(measure)}
         if status == "failed" and options.stop:
             break
@@ -1152,7 +1168,7 @@ def summary(check: str, parts: dict[str, Any], options: Options, otherwise: str)
     ran = [part for part in parts.values() if part["status"] != "not run"]
     statuses = [part["status"] for part in ran]
     status = "failed" if "failed" in statuses else "passed" if ran else "not run"
-    reasons = [part["reason"] for part in parts.values() if part["reason"]]
+    reasons = [f"{name}: {part['reason']}" for name, part in parts.items() if part["reason"]]
     return {
         "status": status,
         "error": max((p["error"] for p in ran if p["error"] is not None), default=None),
@@ -1160,7 +1176,7 @@ def summary(check: str, parts: dict[str, Any], options: Options, otherwise: str)
         "dtype": DTYPES.get(check, "float64"),
         "device": options.device if check == "device" else "cpu",
         "note": "; ".join(f"{name}: {p['note']}" for name, p in parts.items() if p["note"]),
-        "reason": "; ".join(dict.fromkeys(reasons)) if parts else otherwise,
+        "reason": "; ".join(reasons) if parts else otherwise,
         "parts": parts,
     }
 
@@ -1177,10 +1193,6 @@ def commit() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
-
-
-def sha256(*paths: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def header(case: Case, test_file: Path) -> dict[str, Any]:
@@ -1200,10 +1212,13 @@ def record(case: Case, test_file: Path, results: Mapping[str, dict[str, Any]]) -
     """Merge results into the vetting file of the loss.
 
     Results of other code become "not run"; of the same code, a check or part that was not run now
-    takes nothing away from one that was.
+    takes nothing away from one that was. Nothing is recorded of files that changed meanwhile.
     """
     path = VETTING / f"{case.name}.json"
     now = header(case, test_file)
+    files = (ROOT / case.file, test_file.resolve(), Path(__file__).resolve())
+    if any(IMPORTED.get(file) != sha256(file) for file in files):
+        results = {}
     try:
         old = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -1235,13 +1250,19 @@ def merge(check: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any
 # Without pytest: python -m tests.contract
 
 
+def test_files() -> list[Path]:
+    files = sorted(ROOT.glob("tests/*/test_*.py"))
+    return [path for path in files if "\ndef cases()" in path.read_text()]
+
+
+def cases_of(path: Path) -> list[Case]:
+    module = importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
+    return list(module.cases())
+
+
 def discover() -> list[tuple[Case, Path]]:
     """Collect the cases of all test files."""
-    found = []
-    for path in sorted(ROOT.glob("tests/*/test_*.py")):
-        module = importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
-        found += [(case, path) for case in getattr(module, "cases", list)()]
-    return found
+    return [(case, path) for path in test_files() for case in cases_of(path)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -1253,7 +1274,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slow", action="store_true", help="compile with inductor, too")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)  # Inputs are tiny; threads only wait for each other.
-    found = discover()
+    found, failures = [], 0
+    for path in test_files():
+        try:
+            found += [(case, path) for case in cases_of(path)]
+        except Exception as error:
+            print(f"{path.relative_to(ROOT)}: {type(error).__name__}: {error}")
+            failures += 1
     unknown = set(chosen.losses) - {case.name for case, _ in found}
     if unknown:
         parser.error(f"expected losses with a case, got {sorted(unknown)}")
@@ -1262,7 +1289,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("columns:", ", ".join(names))
     print(". passed   F failed   - not run")
     remarks: dict[str, list[str]] = {}
-    failures = 0
     for case, path in found:
         if chosen.losses and case.name not in chosen.losses:
             continue

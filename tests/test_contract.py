@@ -84,7 +84,7 @@ def test_a_missing_library_is_not_run():
 
     result = contract.run(case(peers={"absent": absent}), "peers")
     assert result["status"] == "not run"
-    assert result["reason"] == "library_that_nobody_has is not installed"
+    assert result["reason"] == "absent: library_that_nobody_has is not installed"
 
 
 def test_device_needs_a_device():
@@ -189,10 +189,21 @@ def test_results_of_other_code_are_not_kept(key, tmp_path, monkeypatch):
     assert checks["errors"]["reason"] == "older than the code"
 
 
+def test_a_file_edited_during_the_run_was_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(contract, "VETTING", tmp_path)
+    huber = test_huber.cases()[0]
+    source = contract.Path(test_huber.__file__)
+    result = contract.run(huber, "errors")
+    monkeypatch.setitem(contract.IMPORTED, contract.ROOT / huber.file, "of another text")
+    contract.record(huber, source, {"errors": result})
+    checks = json.loads((tmp_path / "huber_loss.json").read_text())["checks"]
+    assert {entry["status"] for entry in checks.values()} == {"not run"}
+
+
 def test_command_prints_and_writes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(contract, "VETTING", tmp_path)
     code = contract.main(["huber_loss", "--check", "errors", "--check", "device"])
-    assert code == 0
+    assert code == 0, "a test file of another loss does not import"
     assert "huber_loss" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["huber_loss.json"]
 

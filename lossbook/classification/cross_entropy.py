@@ -28,8 +28,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` has fewer than two dimensions, the shapes disagree or
-            `label_smoothing` is outside [0, 1).
+        ValueError: If `logits` is not floating or has fewer than two dimensions, the shapes
+            disagree, or `label_smoothing` is outside [0, 1).
 
     Reference:
         Good, "Rational Decisions", Journal of the Royal Statistical Society B 14, 1952.
@@ -42,8 +42,10 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
         >>> cross_entropy(logits, torch.tensor([0, 1]))
         tensor([0.6931, 2.1269])
     """
-    if logits.dim() < 2:
-        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    if logits.dim() < 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
+        )
     soft = labels.is_floating_point()
     expected = logits.shape if soft else logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:

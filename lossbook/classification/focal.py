@@ -32,8 +32,8 @@ def focal_loss(
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` has fewer than two dimensions, `labels` or `alpha` has another
-            shape, or `gamma` is negative.
+        ValueError: If `logits` is not floating or has fewer than two dimensions, `labels` or
+            `alpha` has another shape, or `gamma` is negative.
 
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
@@ -44,8 +44,10 @@ def focal_loss(
         >>> focal_loss(logits, torch.tensor([0, 0]))
         tensor([1.7329e-01, 1.0928e-04])
     """
-    if logits.dim() < 2:
-        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    if logits.dim() < 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
+        )
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")
@@ -88,7 +90,8 @@ def sigmoid_focal_loss(
         by the number of positives, not by the number of logits.
 
     Raises:
-        ValueError: If the shapes differ, `gamma` is negative or `alpha` is outside [0, 1].
+        ValueError: If `logits` is not floating, the shapes differ, `gamma` is negative or `alpha`
+            is outside [0, 1].
 
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
@@ -98,6 +101,8 @@ def sigmoid_focal_loss(
         >>> sigmoid_focal_loss(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
         tensor([4.3322e-02, 8.1962e-05])
     """
+    if not logits.is_floating_point():
+        raise ValueError(f"expected floating logits, got {logits.dtype}")
     if logits.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"
