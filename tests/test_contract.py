@@ -234,7 +234,8 @@ def test_alone_finds_other_imports_and_wrong_examples(tmp_path, monkeypatch):
     monkeypatch.setattr(contract, "ROOT", tmp_path)
     report = contract.alone.__wrapped__()
     found = {path.rsplit("/")[-1][:-3]: entry for path, entry in report.items()}
-    assert found["good"] == {"error": None, "examples": {"loss": [1, 0]}}
-    assert found["wrong"] == {"error": None, "examples": {"loss": [1, 1]}}
+    assert found["good"] == {"error": None, "examples": {"loss": [1, 0, ""]}}
+    assert found["wrong"]["examples"]["loss"][:2] == [1, 1]
+    assert "tensor([3., 3.])" in found["wrong"]["examples"]["loss"][2]
     for name, missing in (("numpy", "numpy"), ("ours", "lossbook"), ("scientific", "scipy")):
         assert f"No module named '{missing}'" in found[name]["error"]

@@ -114,6 +114,10 @@ def earth_mover(predictions, targets, *, dim=1):
     return (predictions - targets).cumsum(dim).abs().sum(dim)
 
 
+def cosine_distance(predictions, targets, *, dim=-1):
+    return 1 - F.cosine_similarity(predictions, targets, dim=dim)
+
+
 def multibox(box_offsets, logits, target_offsets, labels, *, alpha=1.0):
     confidence = F.cross_entropy(logits.mT, labels, reduction="none")
     return (confidence + alpha * (box_offsets - target_offsets).abs().sum(2) * (labels > 0)).sum(1)
@@ -900,9 +904,22 @@ EDGES = {
         squared, 4000 + normal(16), 4000 + normal(16, seed=1)
     ),
     "one large residual among many": given(squared, at(normal(256), (3,), 7.5), torch.zeros(256)),
+    "too few residuals to tell an outlier": given(squared, at(normal(16), (3,), 30.0), normal(16)),
     "predictions that happen to be whole, and train": given(
         huber_loss, normal(16, scale=3).round().requires_grad_(), normal(16)
     ),
+    "predictions that half precision makes whole": given(
+        absolute, 3000 + normal(16, scale=30).half(), 3000 + normal(16, seed=1, scale=30).half()
+    ),
+    "directions of another length": given(
+        cosine_distance, normal(16, 3).requires_grad_().tanh(), normal(16, 3, seed=1, scale=9)
+    ),
+    "scores of a linear layer that lie in [0, 1]": given(
+        sigmoid_focal_loss,
+        F.linear(torch.linspace(0, 1, 16)[:, None], torch.ones(1, 1).requires_grad_())[:, 0],
+        BITS,
+    ),
+    "small log-rates": given(poisson, uniform(16), coins(16)),
     "counts at their optimum": given(poisson, torch.zeros(8), torch.ones(8)),
     "a value that is exactly 0 or 1 and trains": given(
         dice, at(normal(2, 3, 4, 5), (0, 0, 0, 0), 1.0).gt(0).float().requires_grad_(), MAPS

@@ -3,6 +3,7 @@
 Chapter: https://lossbook.example/regression/huber/
 """
 
+import torch
 from torch import Tensor
 
 __all__ = ["huber_loss", "smooth_l1_loss"]
@@ -48,7 +49,8 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
         raise ValueError(f"expected delta > 0, got {delta}")
 
     residuals = predictions - targets.to(predictions.dtype)
-    clipped = residuals.clamp(-delta, delta)
+    bound = min(delta, torch.finfo(residuals.dtype).max)
+    clipped = residuals.clamp(-bound, bound)
     return clipped * (residuals - clipped / 2)
 
 
@@ -90,8 +92,7 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
         raise ValueError(f"expected beta >= 0, got {beta}")
 
     residuals = predictions - targets.to(predictions.dtype)
-    if beta == 0:
-        return residuals.abs()
-    # Dividing first keeps a beta too small for the dtype from rounding the loss to 0.
+    if beta < torch.finfo(torch.promote_types(residuals.dtype, torch.float32)).tiny:
+        return residuals.abs()  # A beta of 0, or one that would round to it.
     clipped = (residuals / beta).clamp(-1, 1)
     return clipped * (residuals - beta * clipped / 2)

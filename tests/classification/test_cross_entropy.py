@@ -135,7 +135,12 @@ def cases():
                 "keras": keras_cross_entropy,
             },
             errors=[
-                ((real([1.0, 2.0]), integer([0])), {}, r"logits of shape \(N, C, \*\), got \(2,\)"),
+                (
+                    (real([1.0, 2.0]), integer([0])),
+                    {},
+                    r"shape \(N, C, \*\), got torch.float64 \(2,\)",
+                ),
+                ((integer([[1, 2]]), integer([0])), {}, r"floating logits .* got torch.int64"),
                 ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
                 ((real([[1.0, 2.0]]), real([0.0])), {}, r"of shape \(1, 2\), got \(1,\)"),
                 (ONE, {"label_smoothing": 1.0}, r"in \[0, 1\), got 1.0"),

@@ -141,7 +141,12 @@ def cases():
             },
             peers={"kornia": kornia_focal, "monai": monai_focal},
             errors=[
-                ((real([1.0, 2.0]), integer([0])), {}, r"logits of shape \(N, C, \*\), got \(2,\)"),
+                (
+                    (real([1.0, 2.0]), integer([0])),
+                    {},
+                    r"shape \(N, C, \*\), got torch.float64 \(2,\)",
+                ),
+                ((integer([[1, 2]]), integer([0])), {}, r"floating logits .* got torch.int64"),
                 ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
                 (ROW, {"gamma": -1.0}, "gamma >= 0, got -1.0"),
                 (ROW, {"gamma": math.nan}, "gamma >= 0, got nan"),
@@ -190,6 +195,7 @@ def cases():
             peers={"optax": optax_sigmoid_focal, "keras": keras_binary_focal},
             errors=[
                 (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                ((integer([1]), real([1.0])), {}, "floating logits, got torch.int64"),
                 ((real([0.0]), real([1.0])), {"gamma": -0.5}, "gamma >= 0, got -0.5"),
                 ((real([0.0]), real([1.0])), {"alpha": 1.5}, r"alpha in \[0, 1\] or None, got 1.5"),
                 ((real([0.0]), real([1.0])), {"alpha": -0.1}, r"alpha in \[0, 1\] or None"),

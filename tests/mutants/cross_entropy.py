@@ -1,6 +1,7 @@
 import torch
 from torch.nn import functional as F
 
+import lossbook
 from tests.mutants import Mutants
 
 MUTANTS = Mutants()
@@ -119,8 +120,15 @@ def _(logits, labels, *, label_smoothing=0.0):
 
 @MUTANTS.of("cross_entropy", "labels of shape (N, 1) squeezed", killed_by="errors")
 def _(logits, labels, *, label_smoothing=0.0):
-    if logits.dim() < 2:
-        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    if logits.dim() < 2 or not logits.is_floating_point():
+        return lossbook.cross_entropy(logits, labels)
     if not labels.is_floating_point() and labels.dim() == logits.dim():
         labels = labels.squeeze(1)
     return cross_entropy(logits.log_softmax(1), labels, label_smoothing)
+
+
+@MUTANTS.of("cross_entropy", "a loss of integers truncated to an integer", killed_by="errors")
+def _(logits, labels, *, label_smoothing=0.0):
+    floating = logits if logits.is_floating_point() else logits.float()
+    loss = lossbook.cross_entropy(floating, labels, label_smoothing=label_smoothing)
+    return loss.to(logits.dtype)
