@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Read when a peer imports Keras.
 
@@ -1016,6 +1017,20 @@ def needed_by(name: str) -> set[str]:
     return found
 
 
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operators read and write; views move none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.bytes += sum(x.nbytes for x in tensors([list(args), result]))
+        return result
+
+
 def check_facts(case: Case, _: Options) -> dict[str, Part]:
     first = case.settings[0]
     tolerance = case.tolerance("float64")
@@ -1076,7 +1091,30 @@ def check_facts(case: Case, _: Options) -> dict[str, Part]:
             measure.demand(bent > 1e-6, "never above a chord")
         measure.note = "convex" if case.facts["convex"] else "not convex"
 
-    parts: dict[str, Part] = {}
+    def passes(measure: Measure) -> None:
+        inputs = cast(next(case.draws(1))[1], torch.float32)
+        many = splice(
+            inputs,
+            {
+                i: each(lambda x: torch.cat(256 * [x]), inputs[i])
+                for i in batch_of(case, inputs)
+                if isinstance(i, int)
+            },
+        )
+        size = sum(x.nbytes for i in case.gets_gradient(many) for x in tensors(many[i]))
+        with Traffic() as forward:
+            places = case.gets_gradient(many)
+            leaves = {i: each(lambda x: x.clone().requires_grad_(), many[i]) for i in places}
+            forward.bytes = 0
+            total = case.loss(*splice(many, leaves), **first).sum()
+        with Traffic() as backward:
+            torch.autograd.grad(total, tensors(list(leaves.values())), allow_unused=True)
+        counts = [traffic.bytes / size for traffic in (forward, backward)]
+        measure.cases += 1
+        measure.demand(all(count > 0 for count in counts), f"no traffic seen: {counts}")
+        measure.note = f"{counts[0]:.0f} forward, {counts[1]:.0f} backward"
+
+    parts: dict[str, Part] = {"passes": passes}
     for name in case.facts:
         parts[name] = {"range": span, "convex": convex}.get(name) or partial(at, name)
     return parts

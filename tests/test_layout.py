@@ -27,7 +27,7 @@ FAMILIES = (
     *("segmentation", "detection", "image", "generative", "sequence"),
 )
 LANGUAGES = {"python", "pycon", "py", "text", "console", "yaml", "toml", "json", "ini", "diff"}
-LONGEST_CELL = 16
+LONGEST_CELL = 16, 24  # Statements, lines.
 
 # What both site generators bring with them; Zensical ignores any other without a word.
 PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
@@ -159,9 +159,9 @@ def signature(function: ast.FunctionDef) -> Iterator[str]:
 def docstring(function: ast.FunctionDef) -> Iterator[str]:
     """Google style: every section, every argument in order, every tensor with its shape."""
     text = ast.get_docstring(function) or ""
-    head, *rest = re.split(r"^(Args|Returns|Raises|Reference|Example):\n", text, flags=re.M)
+    head, *rest = re.split(r"^(Args|Returns|Raises|Reference|Examples):\n", text, flags=re.M)
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
-    if list(sections) != ["Args", "Returns", "Raises", "Reference", "Example"]:
+    if list(sections) != ["Args", "Returns", "Raises", "Reference", "Examples"]:
         yield f"the sections are {list(sections)}"
         return
     if not re.match(r"[A-Z].*\.\n", head):
@@ -185,8 +185,8 @@ def docstring(function: ast.FunctionDef) -> Iterator[str]:
         yield "Raises names no ValueError"
     if not re.search(r"\b(1[789]|20)\d\d\b", sections["Reference"]):
         yield "Reference has no year"
-    if ">>> " not in sections["Example"]:
-        yield "Example has no doctest"
+    if ">>> " not in sections["Examples"]:
+        yield "Examples has no doctest"
 
 
 def refusals(tree: ast.Module) -> Iterator[str]:
@@ -304,10 +304,21 @@ def fence(indent: str, marks: str, info: str, code: str) -> Iterator[str]:
         yield "a file must be shown whole, in a py fence that has its path for a title"
     if included and not (ROOT / included[1]).is_file():
         yield f"shows {included[1]}, which is not there"
+    if language == "python" and not indent:
+        yield from length(code)
+
+
+def length(code: str) -> Iterator[str]:
+    """A cell is read in one look: a call may be spread out, but not much happens."""
     lines = sum(bool(line.strip()) for line in code.splitlines())
-    # A comparison lists calls, one a line; there is nothing to read but the list.
-    if language == "python" and lines > LONGEST_CELL and "peers.compare(" not in code:
+    if lines > LONGEST_CELL[1]:
         yield f"a cell of {lines} lines"
+    try:
+        statements = sum(isinstance(node, ast.stmt) for node in ast.walk(ast.parse(code)))
+    except SyntaxError:
+        return  # Its run reports it.
+    if statements > LONGEST_CELL[0]:
+        yield f"a cell of {statements} statements"
 
 
 def exercises(text: str) -> Iterator[str]:
@@ -330,8 +341,11 @@ def exercises(text: str) -> Iterator[str]:
             continue
         if "raise NotImplementedError(" not in cells[0]:
             yield f"{where}: the stub raises no NotImplementedError"
-        if "with attempt():\n" not in cells[1] or not re.search(r'assert [^\n]+, f?"', cells[1]):
-            yield f"{where}: the check has no 'with attempt():' or no assertion with a message"
+        asserted = [n for n in ast.walk(ast.parse(cells[1])) if isinstance(n, ast.Assert)]
+        if "with attempt():\n" not in cells[1] or not asserted:
+            yield f"{where}: the check has no 'with attempt():' or no assertion"
+        if not all(node.msg for node in asserted):
+            yield f"{where}: an assertion of the check says nothing"
         folded = dict(
             re.findall(r'^\?\?\? (\w+ "\w+")\n\n((?: {4}.*\n|\n)+)', section + "\n", re.M)
         )
@@ -583,7 +597,7 @@ def near_loss(predictions: Tensor, targets: Tensor, *, scale: float = 1.0) -> Te
     Reference:
         Near, "On Nearness", 2020. arXiv:2001.00001
 
-    Example:
+    Examples:
         >>> near_loss(torch.zeros(1), torch.ones(1))
         tensor([1.])
     """
@@ -698,7 +712,7 @@ def planted(good, change, rule, expected):
         (("element, shape `(*)`.", "element."), "Returns has no shape"),
         (("ValueError: If", "Error: If"), "Raises names no ValueError"),
         (('"On Nearness", 2020. arXiv:2001.00001', "somewhere"), "Reference has no year"),
-        ((">>> near_loss", "near_loss"), "Example has no doctest"),
+        ((">>> near_loss", "near_loss"), "Examples has no doctest"),
         (("expected scale > 0, got", "scale must not be"), "not 'expected ..., got ...'"),
         (("raise ValueError", "raise RuntimeError"), "not 'expected ..., got ...'"),
     ],
@@ -751,13 +765,18 @@ def test_a_reference_caught(change, paper, expected):
         (('py title="lossbook/regression/huber.py"', "py"), "shown whole"),
         (('py title="lossbook/regression/huber.py"', 'py title="huber.py"'), "shown whole"),
         (('--8<-- "', 'import math\n--8<-- "'), "shown whole"),
-        (("from lossbook import huber_loss\n", "x = 1\n" * 17), "a cell of 17 lines"),
+        (("from lossbook import huber_loss\n", "x = 1\n" * 17), "a cell of 17 statements"),
+        (
+            ("from lossbook import huber_loss\n", "x = [\n" + "1,\n" * 23 + "]\n"),
+            "a cell of 25 lines",
+        ),
         (("### Exercise 1: one", "### Exercise 2: one"), "heading"),
         ((" (5 minutes, easy)", ""), "heading"),
         (("(5 minutes, easy)", "(soon, easy)"), "heading"),
         (('raise NotImplementedError("write one()")', "return 2"), "the stub raises no"),
         (("with attempt():\n", "if True:\n"), "the check has no"),
-        ((', "it is not 1"', ""), "the check has no"),
+        (("assert one() == 1, ", ""), "the check has no"),
+        ((', "it is not 1"', ""), "an assertion of the check says nothing"),
         (('??? tip "Hint"', "Hint"), "expected a hint"),
         (('??? success "Solution"', '??? note "Solution"'), "expected a hint, then a solution"),
         (

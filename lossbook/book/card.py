@@ -42,6 +42,7 @@ FACTS = {
     "chance": "at chance",
     "empty": "on empty input",
     "convex": "in the predictions",
+    "passes": "passes over memory, eager",
 }
 
 

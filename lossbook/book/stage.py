@@ -66,7 +66,7 @@ def stage(
     for chapter, run in zip(chosen, runs, strict=True):
         wrong = run.errors(chapter)
         try:
-            files = _page(chapter, run)
+            files = _page(chapter, run, chapters)
         except ChapterError as error:
             wrong.append(error)
             files = {f"{chapter.name}.md": _failed(chapter.title, wrong)}
@@ -116,10 +116,11 @@ def _error(text: str) -> str:
     return f'<div class="output error" role="alert"><pre>{escape(text)}</pre></div>\n\n'
 
 
-def _page(chapter: Chapter, run: Run) -> dict[str, str | bytes]:
+def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, str | bytes]:
     """Make the files of one chapter: its page, its charts and its notebook."""
     files: dict[str, str | bytes] = {}
     text = include(chapter.body, chapter.path)
+    text = re.sub(r"<!-- losses: (\S+) -->", lambda m: _losses(m[1], chapter, chapters), text)
     text, results = _mark(text, run.results)
     text, keys = cite.cite(text, chapter.path)
     text = tex.render(text)
@@ -141,6 +142,25 @@ def _page(chapter: Chapter, run: Run) -> dict[str, str | bytes]:
     head = f"---\n{yaml.safe_dump(meta, allow_unicode=True)}---\n"
     files[f"{chapter.name}.md"] = head + text + cite.references(keys)
     return files
+
+
+def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
+    """Draw the table of a family's losses from the front matter of its chapters."""
+    up = "../" * page.name.count("/")
+    lines = [
+        "| loss | for | target | the last layer gives | sensitive to |",
+        "|---|---|---|---|---|",
+    ]
+    for chapter in sorted(chapters, key=lambda c: (c.meta.get("year", 0), c.title)):
+        if chapter.name.startswith(f"{folder}/"):
+            meta = chapter.meta
+            cells = [
+                f"[{chapter.title}]({up}{chapter.name}.md)",
+                *(str(meta.get(key, "")) for key in ("task", "target", "output")),
+                ", ".join(meta.get("sensitive_to", [])),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def include(text: str, path: Path) -> str:

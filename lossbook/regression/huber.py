@@ -30,7 +30,7 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
         The loss of each element, shape `(*)`, in the dtype of `predictions`.
 
     Raises:
-        ValueError: If the shapes differ or `delta` is not positive.
+        ValueError: If `predictions` is not floating, the shapes differ or `delta` is not positive.
 
     Reference:
         Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35,
@@ -41,6 +41,8 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
         >>> huber_loss(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 0.0]))
         tensor([0.1250, 7.5000])
     """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
@@ -74,7 +76,7 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
         The loss of each element, shape `(*)`, in the dtype of `predictions`.
 
     Raises:
-        ValueError: If the shapes differ or `beta` is negative.
+        ValueError: If `predictions` is not floating, the shapes differ or `beta` is negative.
 
     Reference:
         Girshick, "Fast R-CNN", ICCV 2015, eq. 3. arXiv:1504.08083
@@ -84,6 +86,8 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
         >>> smooth_l1_loss(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 0.0]), beta=2.0)
         tensor([0.0625, 7.0000])
     """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"

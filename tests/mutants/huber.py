@@ -114,6 +114,14 @@ def _(predictions, targets, *, delta=1.0):
     return inside * r**2 / 2 + (1 - inside) * delta * (r.abs() - delta / 2)
 
 
+@MUTANTS.of(
+    "huber_loss", "targets truncated to the integers of the predictions", killed_by="errors"
+)
+def _(predictions, targets, *, delta=1.0):
+    checked(predictions, targets, delta)
+    return huber(predictions - targets.to(predictions.dtype), delta)
+
+
 @MUTANTS.of("smooth_l1_loss", "Huber under smooth L1's name", killed_by="value")
 def _(predictions, targets, *, beta=1.0):
     r = predictions - targets

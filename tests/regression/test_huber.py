@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import huber_loss, smooth_l1_loss
-from tests.contract import Case, real
+from tests.contract import Case, integer, real
 
 
 def residuals(rng):
@@ -88,6 +88,7 @@ def cases():
             },
             errors=[
                 (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                ((integer([1]), real([0.5])), {}, "floating predictions, got torch.int64"),
                 (ZERO, {"delta": 0.0}, "delta > 0, got 0.0"),
                 (ZERO, {"delta": -1.0}, "delta > 0, got -1.0"),
                 (ZERO, {"delta": math.nan}, "delta > 0, got nan"),
@@ -117,6 +118,7 @@ def cases():
             },
             errors=[
                 (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                ((integer([1]), real([0.5])), {}, "floating predictions, got torch.int64"),
                 (ZERO, {"beta": -0.5}, "beta >= 0, got -0.5"),
                 (ZERO, {"beta": math.nan}, "beta >= 0, got nan"),
             ],
@@ -153,6 +155,13 @@ def test_beta_below_half_precision():
     predictions = torch.tensor([0.5, -2.0], dtype=torch.float16)
     losses = smooth_l1_loss(predictions, torch.zeros_like(predictions), beta=1e-9)
     assert losses.tolist() == [0.5, 2]
+
+
+def test_delta_beyond_half_precision():
+    # float16 ends at 65504: within delta = 1e6 every residual is quadratic.
+    predictions = torch.tensor([8.0, -100.0], dtype=torch.float16)
+    losses = huber_loss(predictions, torch.zeros_like(predictions), delta=1e6)
+    assert losses.tolist() == [32, 5000]
 
 
 def test_integer_targets_are_cast():

@@ -1,0 +1,46 @@
+"""Squared error: the loss whose best constant prediction is the mean.
+
+Chapter: https://lossbook.example/regression/squared_error/
+"""
+
+from torch import Tensor
+
+__all__ = ["squared_error"]
+
+
+def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Squared error, one value per element.
+
+    With the residual r = prediction - target::
+
+        loss = r ^ 2
+
+    Up to a factor and a constant it is the negative log-likelihood of a Gaussian of fixed
+    variance, which is r^2 / 2: the slope here is 2 r. The mean of the losses is the MSE.
+
+    Args:
+        predictions: Predicted values, shape `(*)`, any real numbers in the unit of the targets.
+        targets: True values, shape `(*)`.
+
+    Returns:
+        The loss of each element, shape `(*)`, in the squared unit of the targets and the dtype of
+        `predictions`; inf where the square does not fit it (in float16 from |r| = 256).
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Reference:
+        Gauss, "Theoria motus corporum coelestium in sectionibus conicis solem ambientium",
+        Perthes and Besser, 1809.
+
+    Example:
+        >>> import torch
+        >>> squared_error(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 11.0]))
+        tensor([0.2500, 9.0000])
+    """
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
+        )
+
+    return (predictions - targets.to(predictions.dtype)).square()

@@ -1,0 +1,228 @@
+"""Exercises: the stub fails the check, the folded solution passes it."""
+
+import contextlib
+import doctest
+import io
+import re
+import warnings
+from textwrap import dedent
+
+import pytest
+import torch
+
+from lossbook.book import chapters, exercises
+from lossbook.book.chapters import DOCS, Chapter
+
+HEADING = re.compile(r"^#{1,3} ", re.M)
+SOLUTION = re.compile(r'^\?\?\? success "Solution"\n((?: {4}.*\n|\n)+)', re.M)
+
+
+def execute(chapter, block, names):
+    """Run a block in the namespace `names`; errors show the chapter's own lines."""
+    pieces, mode = [doctest.Example(block.source, "")], "exec"
+    if block.kind == "pycon":
+        pieces, mode = doctest.DocTestParser().get_examples(block.source), "single"
+    for piece in pieces:
+        code = compile("\n" * (block.line + piece.lineno) + piece.source, chapter.path, mode)
+        meant = pytest.raises(Exception) if piece.exc_msg else contextlib.nullcontext()
+        # What a cell shows and warns of is for its own run to judge.
+        with meant, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            exec(code, names)
+
+
+def exercises_of(chapter):
+    """Each exercise: its heading's line, its two cells and its solution's block."""
+    starts = [m.start() for m in HEADING.finditer(chapter.text)]
+    for start, end in zip(starts, [*starts[1:], len(chapter.text)], strict=True):
+        section = chapter.text[start:end]
+        if not section.startswith("### Exercise"):
+            continue
+        first = chapter.text[:start].count("\n") + 1
+        last = chapter.text[:end].count("\n") + 1
+        stub, check = [b for b in chapter.blocks if first < b.line < last]
+        folded = SOLUTION.search(section)
+        before = first + section[: folded.start(1)].count("\n") - 1
+        solution = [
+            chapters.Block("python", before + line, code)
+            for line, _, info, code in chapters.fences(dedent(folded[1]))
+            if info == "python"
+        ]
+        yield first, stub, check, solution
+
+
+@pytest.fixture
+def strict(monkeypatch):
+    """Let a failed check raise, and leave torch as it was."""
+    monkeypatch.setattr(exercises, "strict", True)
+    dtype, threads, grad = (
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+    )
+    torch.set_num_threads(1)
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(grad)
+    torch.set_printoptions(profile="default")
+
+
+def verdicts(chapter):
+    """Try every exercise of a chapter: what went wrong, an empty list if nothing."""
+    wrong = []
+    tried = list(exercises_of(chapter))
+    own = {block for _, stub, check, _ in tried for block in (stub, check)}
+    names = {"__name__": "__main__"}
+    left = iter(chapter.blocks)
+    for line, stub, check, solution in tried:
+        for block in left:
+            if block == check:
+                break
+            if block not in own:
+                execute(chapter, block, names)
+        for who, written, passes in (("stub", [stub], False), ("solution", solution, True)):
+            fresh = dict(names)
+            try:
+                for block in [*written, check]:
+                    execute(chapter, block, fresh)
+            except (AssertionError, NotImplementedError) as error:
+                if passes:
+                    wrong.append(f"{chapter.path.name}:{line}: the solution fails: {error}")
+            else:
+                if not passes or not solution:
+                    wrong.append(f"{chapter.path.name}:{line}: the {who} passes")
+        execute(chapter, stub, names)
+        # What a check imports, the next one may use.
+        with contextlib.suppress(AssertionError, NotImplementedError):
+            execute(chapter, check, names)
+    return wrong
+
+
+CHAPTERS = [c for c in chapters.load()[0] if "\n### Exercise" in c.text]
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
+def test_each_stub_fails_its_check_and_each_solution_passes_it(chapter):
+    assert verdicts(chapter) == []
+
+
+def test_there_are_exercises():
+    assert sum(1 for c in CHAPTERS for _ in exercises_of(c)) >= 3
+
+
+# Planted -----------------------------------------------------------------------------------------
+
+EXERCISE = """---
+title: Planted
+---
+
+```python
+one = 1
+```
+
+```pycon
+>>> one = one + 1
+>>> for i in range(1):
+...     one = one + i
+```
+
+## Exercises
+
+### Exercise 1: add (1 minute, easy)
+
+```python
+def add(a, b):
+    raise NotImplementedError("write add(a, b)")
+```
+
+```python
+from lossbook.book.exercises import attempt
+
+with attempt():
+    assert add(one, 2) == 4, "two and two must give four"
+```
+
+??? tip "Hint"
+
+    Add.
+
+??? success "Solution"
+
+    ```python
+    def add(a, b):
+        return a + b
+    ```
+
+### Exercise 2: twice (1 minute, easy)
+
+```python
+def twice(a):
+    raise NotImplementedError("write twice(a)")
+```
+
+```python
+with attempt():
+    assert twice(one) == 4, "twice two must give four"
+```
+
+??? success "Solution"
+
+    ```python
+    def twice(a):
+        return 2 * a
+    ```
+"""
+
+
+def planted(old="", new=""):
+    assert old in EXERCISE
+    return Chapter(DOCS / "planted.md", EXERCISE.replace(old, new, 1), {"title": "Planted"})
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", []),
+        ("a + b", "a - b", ["planted.md:17: the solution fails: two and two must give four"]),
+        ("2 * a", "a", ["planted.md:42: the solution fails: twice two must give four"]),
+        (
+            'raise NotImplementedError("write add(a, b)")',
+            "return 4",
+            ["planted.md:17: the stub passes"],
+        ),
+        ("add(one, 2) == 4", "one == 2", ["planted.md:17: the stub passes"]),
+        (
+            "with attempt():\n    assert twice(one) == 4",
+            "if True:\n    assert True",
+            ["planted.md:42: the stub passes"],
+        ),
+    ],
+)
+def test_a_wrong_exercise_is_caught(old, new, expected):
+    assert verdicts(planted(old, new)) == expected
+
+
+@pytest.mark.usefixtures("strict")
+def test_an_error_shows_the_line_of_the_chapter():
+    chapter = planted("return a + b", "return a + c")
+    with pytest.raises(NameError) as caught:
+        verdicts(chapter)
+    (entry,) = [
+        e for e in caught.traceback if str(e.path).endswith("planted.md") and e.name == "add"
+    ]
+    assert entry.lineno + 1 == 1 + chapter.text[: chapter.text.index("return a + c")].count("\n")
+
+
+def test_attempt_says_what_failed_and_hides_nothing_else(capsys):
+    with exercises.attempt():
+        raise NotImplementedError("write it")
+    with exercises.attempt():
+        raise AssertionError
+    with exercises.attempt():
+        pass
+    assert capsys.readouterr().out == "Not yet: write it\nNot yet.\nSolved.\n"
+    with pytest.raises(ZeroDivisionError), exercises.attempt():
+        1 / 0  # noqa: B018

@@ -1,0 +1,629 @@
+"""Staging: its pieces without kernels, and every staged page against its chapter."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import altair as alt
+import nbformat
+import pytest
+
+from lossbook import __version__
+from lossbook.book import address, chapters, charts, cite, notebook, plots, stage, tex
+from lossbook.book.chapters import ROOT, Chapter, ChapterError
+from lossbook.book.run import Result, Run
+
+CHAPTERS = chapters.load()[0]
+every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
+
+
+# Mathematics -------------------------------------------------------------------------------------
+
+
+def sources(page):
+    """The TeX that the typeset formulas of a page carry along for screen readers."""
+    found = re.findall(r'<annotation encoding="application/x-tex">(.*?)</annotation>', page, re.S)
+    return [html.unescape(html.unescape(tex)) for tex in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A $p_t$ and $1 - p_t$.", ["p_t", "1 - p_t"]),
+        ("**A $a_1*b_1$ in bold** and [a $x$ link](b.md)", ["a_1*b_1", "x"]),
+        ("over\na $line\nbreak$.", ["line\nbreak"]),
+        ("$$\n\\frac{a}{b}\n$$", ["\\frac{a}{b}\n"]),
+        ("text\n\n$$\na\n$$\n\ntext $b$\n\n$$\nc\n$$", ["a\n", "b", "c\n"]),
+        ("- item\n\n    $$\n    a\n    $$", ["    a\n"]),
+        ("| a | b |\n|---|---|\n| $|r|$ | $x$ |", ["|r|", "x"]),
+        ('??? tip "T"\n\n    With $x$.', ["x"]),
+        ("`$a$` and ``b ` $c$`` but $d$", ["d"]),
+        ("costs \\$5 and \\$6, $5 and $6, a $ b $", []),
+        ("<!-- $a$ --> $b$", ["b"]),
+        ("```python\nx = '$a$'\n```\n\n$b$\n\n    ~~~text\n    $c$\n    ~~~\n", ["b"]),
+        ("```text\n$$\na\n$$\n```", []),
+        ("a $x$-axis, ($y$), $z$.", ["x", "y", "z"]),
+        ("$\\text{a \\$ b}$", ["\\text{a \\$ b}"]),
+    ],
+)
+def test_what_is_a_formula(text, expected):
+    assert [formula for formula, _ in tex.formulas(text)] == expected
+    assert [tex.split() for tex in sources(tex.render(text))] == [t.split() for t in expected]
+
+
+def test_what_is_no_formula_is_left_as_it_is():
+    text = "`$a$`, \\$5, <!-- $b$ -->\n\n```python\nx = '$c$'\n```\n"
+    assert tex.render(text) == text
+
+
+def test_a_displayed_formula_stands_in_a_box_of_its_own():
+    page = tex.render("a\n\n$$\nx^2\n$$\n\nb\n")
+    assert page.count("\n") == 5
+    (box,) = [line for line in page.splitlines() if "katex" in line]
+    assert box.startswith('<div class="math"><span class="katex-display">')
+    assert box.endswith("</div>")
+    assert page.startswith("a\n\n<div")
+    assert page.endswith("</div>\n\nb\n")
+
+
+def test_markdown_finds_none_of_its_marks_in_a_formula():
+    import markdown
+
+    cases = ["**$a_1*b_1$**", "$[a](b)$", "$x_{i}$ and $y_{i}$", "$`a`$", "$a \\_ b$", "$<b>$"]
+    for text in [
+        *cases,
+        "- item\n\n    $$\n    a_1 * b_1 * c_1\n    $$",
+        "| a |\n|---|\n| $|r|$ |",
+    ]:
+        rendered = tex.render(text)
+        page = markdown.markdown(rendered, extensions=["tables", "attr_list", "md_in_html"])
+        assert "<em>" not in page
+        assert "<a " not in page
+        assert "<code>" not in page
+        assert sources(page) == sources(rendered)
+        assert sources(page)
+
+
+def test_a_displayed_formula_stays_in_its_note():
+    import markdown
+
+    text = "!!! note\n\n    Before.\n\n    $$\n    a\n    = b\n    $$\n\n    After.\n\nOutside.\n"
+    page = markdown.markdown(tex.render(text), extensions=["admonition"])
+    inside = page[: page.index("</div>\n<p>Outside.</p>")]
+    assert [inside.count(part) for part in ("Before.", "katex-display", "After.")] == [1, 1, 1]
+
+
+def test_a_formula_in_a_table_stays_in_its_cell():
+    import markdown
+
+    text = "| a | b |\n|---|---|\n| $|r|$ | $p(y \\mid x)$ |\n"
+    page = markdown.markdown(tex.render(text), extensions=["tables"])
+    assert page.count("<td>") == 2
+    assert page.count('class="katex"') == 2
+
+
+def test_a_formula_that_katex_refuses_is_named_and_the_others_are_set():
+    refused = tex.typeset(
+        [("x_7", False), ("\\wrong{x}", False), ("\\frac{1", True), ("y_7", True)]
+    )
+    assert {formula: "KaTeX parse error" in said for formula, said in refused.items()} == {
+        "\\wrong{x}": True,
+        "\\frac{1": True,
+    }
+    assert sources(tex.render("$x_7$")) == ["x_7"]
+    assert "<code>\\wrong{x}</code>" in html.unescape(tex.render("$\\wrong{x}$"))
+
+
+# Citations and included files --------------------------------------------------------------------
+
+BIB = """@article{one2001, author = {One, Ann}, title = {First}, journal = {J}, year = {2001}}
+
+@article{two2002,
+  author = {Two, Bo and Ones, Al},
+  title = {Second}, journal = {J}, year = {2002},
+}
+
+@article{all2003,
+  author = {M{\\"u}ller, Jo and B, C and D, E}, title = {Third}, journal = {J}, year = {2003},
+}
+"""
+
+
+@pytest.fixture
+def _bibliography(tmp_path, monkeypatch):
+    path = tmp_path / "references.bib"
+    path.write_text(BIB)
+    read = cite.entries.__wrapped__
+    monkeypatch.setattr(cite, "entries", lambda: read(path))
+    monkeypatch.setattr(cite, "full", cite.full.__wrapped__)
+
+
+@pytest.mark.usefixtures("_bibliography")
+def test_citations_become_links_to_one_list():
+    text, keys = cite.cite(
+        "A [@two2002, eq. 5] b [@one2001], [@two2002] and [@all2003].", Path("a")
+    )
+    assert text == (
+        "A ([Two and Ones, 2002](#ref-two2002), eq. 5) b ([One, 2001](#ref-one2001)), "
+        "([Two and Ones, 2002](#ref-two2002)) and ([Müller et al., 2003](#ref-all2003))."
+    )
+    assert keys == ["two2002", "one2001", "all2003"]
+    listed = cite.references(keys)
+    assert re.findall(r'<li id="ref-(\w+)">', listed) == keys
+    assert listed.startswith("\n## References\n")
+    assert all(title in listed for title in ("First", "Second", "Third"))
+    assert cite.references([]) == ""
+
+
+@pytest.mark.usefixtures("_bibliography")
+def test_an_unknown_key_is_reported_at_its_line():
+    with pytest.raises(ChapterError) as caught:
+        cite.cite("One [@one2001].\n\nTwo [@three2003].\n", Path("a.md"))
+    assert (caught.value.line, "three2003" in caught.value.message) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (BIB + "@book{one2001, title = {Again}}\n", 11),
+        (BIB.replace("author = {Two", "author {Two"), 4),
+    ],
+)
+def test_a_broken_bibliography_is_reported_at_its_line(text, line, tmp_path):
+    path = tmp_path / "references.bib"
+    path.write_text(text)
+    with pytest.raises(ChapterError) as caught:
+        cite.entries.__wrapped__(path)
+    assert (caught.value.path, caught.value.line) == (path, line)
+
+
+def test_every_entry_of_the_bibliography_can_be_shown():
+    for key in cite.entries():
+        assert re.fullmatch(r"[\w .'-]+, \d{4}", cite.short(key)), cite.short(key)
+        shown = cite.full(key)
+        assert cite.entries()[key].fields["year"] in shown
+        assert not re.search(r"[{}\\]", re.sub(r'href="[^"]*"', "", shown)), shown
+
+
+def test_a_file_is_included_as_it_is():
+    name = "lossbook/regression/huber.py"
+    text = (ROOT / name).read_text()
+    before, after = '```py title="x"\n', "```\n"
+    assert stage.include(f'{before}--8<-- "{name}"\n{after}', Path("a")) == before + text + after
+    indented = stage.include(f'    --8<-- "{name}"\n', Path("a"))
+    assert "".join(line.removeprefix("    ") for line in indented.splitlines(True)) == text
+
+
+def test_a_file_that_is_not_there_is_reported_at_its_line():
+    with pytest.raises(ChapterError) as caught:
+        stage.include('a\n\n--8<-- "lossbook/nowhere.py"\n', Path("a.md"))
+    assert (caught.value.line, "lossbook/nowhere.py" in caught.value.message) == (3, True)
+
+
+# Charts ------------------------------------------------------------------------------------------
+
+
+def chart(**properties):
+    base = alt.Chart(alt.Data(values=[{"x": 0, "y": 1, "c": "a"}, {"x": 1, "y": 3, "c": "b"}]))
+    encoded = base.mark_line(clip=True).encode(alt.X("x:Q"), alt.Y("y:Q"), alt.Color("c:N"))
+    return encoded.properties(**{"description": 'Up, from "1" to <3>.', **properties})
+
+
+def test_a_chart_is_drawn_in_the_colors_of_the_page_under_a_name_of_its_own():
+    drawn = charts.draw(chart().to_dict(), "image-a-7-1")
+    svg = drawn["svg"]
+    assert svg.startswith('<svg role="img" aria-label="Up, from &quot;1&quot; to &lt;3&gt;." ')
+    assert drawn["alt"] == 'Up, from "1" to <3>.'
+    assert drawn["vega"] is None
+    ids = re.findall(r'\bid="([^"]+)"', svg)
+    assert ids
+    assert all(name.startswith("image-a-7-1-") for name in ids)
+    used = re.findall(r"url\(#([^)]+)\)", svg)
+    assert used
+    assert set(used) <= set(ids)
+    assert {"var(--chart-1)", "var(--chart-2)", "currentColor"} <= set(
+        re.findall(r"var\(--chart-\d\)|currentColor", svg)
+    )
+    colors = re.findall(r'(?:fill|stroke)="([^"]+)"', svg)
+    fixed = {c for c in colors if c not in ("none", "transparent", "currentColor")}
+    assert all(re.fullmatch(r"var\(--chart-\d\)|url\(#.+\)", c) for c in fixed), fixed
+
+
+def test_two_charts_share_no_id():
+    both = [charts.draw(chart().to_dict(), f"a-{i}")["svg"] for i in (1, 2)]
+    first, second = (set(re.findall(r'\bid="([^"]+)"', svg)) for svg in both)
+    assert first
+    assert first & second == set()
+
+
+def test_only_a_chart_with_a_slider_is_live_and_in_the_colors_of_the_page():
+    slider = alt.param(name="k", value=1, bind=alt.binding_range(min=0, max=2, step=1, name="k "))
+    drawn = charts.draw(chart().add_params(slider).to_dict(), "a-1")
+    assert [s["name"] for s in drawn["vega"]["signals"] if "bind" in s] == ["k"]
+    text = json.dumps(drawn["vega"])
+    assert "var(--chart-1)" in text
+    assert not any(color in text for color in [*plots.COLORS, plots.INK])
+
+
+def test_a_title_is_a_caption_and_a_chart_without_alt_text_is_refused():
+    drawn = charts.draw(chart(title="A & B").to_dict(), "a-1")
+    assert drawn["title"] == "A & B"
+    assert "A &amp; B" not in drawn["svg"]
+    page = stage._output({"chart": drawn}, CHAPTERS[0], {})
+    assert page.endswith("</svg><figcaption>A &amp; B</figcaption></figure>\n\n")
+    with pytest.raises(ValueError, match="no description"):
+        charts.draw(chart(description="").to_dict(), "a-1")
+
+
+def test_outside_of_the_page_a_chart_has_colors_of_its_own():
+    svg = charts.plain(charts.draw(chart().to_dict(), "a-1")["svg"])
+    assert "var(" not in svg
+    assert "currentColor" not in svg
+    assert plots.COLORS[0] in svg
+    assert plots.INK in svg
+
+
+# The notebook ------------------------------------------------------------------------------------
+
+NOTEBOOK = """---
+title: A title
+jupyter:
+  jupytext:
+    formats: md,ipynb
+  kernelspec:
+    display_name: Python 3
+    language: python
+    name: python3
+---
+
+# A title
+
+A [chapter](../image/b.md#part), [here](#there), [out](https://out.example/x),
+![image](c.png) and [@lin2017, eq. 5]. See [it][lossbook.focal_loss].
+
+<!-- card -->
+
+```python
+print(1)
+[len][0]([1])
+```
+
+```pycon
+>>> [len][0]([1])  # [@lin2017] is left alone
+1
+```
+
+```py title="lossbook/regression/huber.py"
+--8<-- "lossbook/regression/huber.py"
+```
+
+!!! note "Careful"
+
+    First line.
+
+    Second line.
+
+??? tip "Hint"
+
+    Think.
+
+??? success "Solution"
+
+    ```python
+    def f():
+        return 1
+    ```
+
+The end.
+
+```python
+chart
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def published():
+    chapter = Chapter(chapters.DOCS / "regression/a.md", NOTEBOOK, {"title": "A title"})
+    drawn = charts.draw(chart().to_dict(), "a-1")
+    lines = [b.line for b in chapter.blocks]
+    results = [
+        Result("python", lines[0], "", [{"text/plain": "1\n"}, {"text/plain": "1"}]),
+        Result("pycon", lines[1], "", []),
+        Result("python", lines[2], "", [{"chart": drawn}]),
+    ]
+    site = {"site_url": "https://book.example/"}
+    text = notebook.publish(chapter, Run(chapter.name, results, 1.0), site)
+    return nbformat.reads(text, as_version=4)
+
+
+def test_the_notebook_is_valid_and_is_nobody_s_pair(published):
+    nbformat.validate(published)
+    assert set(published.metadata) == {"kernelspec"}
+    assert published.metadata.kernelspec.name == "python3"
+    assert len({cell.id for cell in published.cells}) == len(published.cells)
+
+
+def test_the_notebook_starts_with_what_it_is_and_what_it_needs(published):
+    note, install, *rest = published.cells
+    assert note.cell_type == "markdown"
+    assert "[A title](https://book.example/regression/a/)" in note.source
+    assert (install.cell_type, install.outputs) == ("code", [])
+    assert install.source == f'%pip install -q "lossbook[book]=={__version__}"'
+    assert "torch" not in install.source  # The reader's torch stays.
+    assert not any(cell.cell_type == "raw" for cell in published.cells)
+    assert "title: A title" not in "".join(cell.source for cell in rest)
+
+
+def test_the_notebook_has_the_cells_and_their_outputs(published):
+    cells = [cell for cell in published.cells[2:] if cell.cell_type == "code"]
+    assert [cell.source for cell in cells] == ["print(1)\n[len][0]([1])", "chart"]
+    assert [o.data["text/plain"] for o in cells[0].outputs] == ["1\n", "1"]
+    (shown,) = cells[1].outputs
+    assert shown.data["image/svg+xml"].startswith("<svg ")
+    assert plots.COLORS[0] in shown.data["image/svg+xml"]
+    assert "var(--" not in shown.data["image/svg+xml"]
+    assert shown.data["text/plain"] == 'Up, from "1" to <3>.'
+
+
+def prose(published):
+    return "\n\n".join(c.source for c in published.cells[2:] if c.cell_type == "markdown")
+
+
+def test_the_links_of_the_notebook_are_absolute(published):
+    text = prose(published)
+    assert "[chapter](https://book.example/image/b/#part)" in text
+    assert "[here](https://book.example/regression/a/#there)" in text
+    assert "[out](https://out.example/x)" in text
+    assert "[it](https://book.example/api/" in text
+    assert "(Lin et al., 2017, eq. 5)" in text
+    assert "<!--" not in text
+
+
+def test_the_notebook_leaves_code_as_it_is(published):
+    text = prose(published)
+    assert "```pycon\n>>> [len][0]([1])  # [@lin2017] is left alone\n1\n```" in text
+    shown = (ROOT / "lossbook/regression/huber.py").read_text()
+    assert f"\n{shown}```" in text
+
+
+def test_the_notebook_folds_hints_and_solutions(published):
+    text = prose(published)
+    assert "<details><summary>Hint</summary>\n\nThink.\n\n</details>" in text
+    assert (
+        "<details><summary>Solution</summary>\n\n"
+        "```python\ndef f():\n    return 1\n```\n\n</details>"
+    ) in text
+    assert "> **Careful**\n>\n> First line.\n>\n> Second line.\n" in text
+    assert "???" not in text
+    assert "!!!" not in text
+    assert text.rstrip().endswith("The end.")
+
+
+# Navigation and addresses ------------------------------------------------------------------------
+
+
+def test_chapters_are_listed_by_order_then_year_then_title(monkeypatch):
+    nav = [{"Home": "index.md"}, {"Image": "image/"}, {"Ranking": "ranking/"}, {"API": "api/"}]
+    monkeypatch.setattr(stage, "settings", lambda: {"nav": nav})
+
+    def made(stem, **meta):
+        return Chapter(chapters.DOCS / f"image/{stem}.md", "", {"title": stem.upper(), **meta})
+
+    written = [made("d", year=2000), made("c", year=1990), made("b", year=1990), made("a", order=1)]
+    pages = ["api/zed.md", "api/image.md", "vetting.md"]
+    expected = [{"B": "image/b.md"}, {"C": "image/c.md"}, {"D": "image/d.md"}, {"A": "image/a.md"}]
+    assert stage.navigation(written, pages) == [
+        {"Home": "index.md"},
+        {"Image": expected},
+        {"API": ["api/image.md", "api/zed.md"]},
+    ]
+
+
+def test_every_chapter_is_in_the_navigation_once():
+    def targets(entry):
+        if isinstance(entry, str):
+            return [entry]
+        if isinstance(entry, dict):
+            return [t for value in entry.values() for t in targets(value)]
+        return [t for item in entry for t in targets(item)]
+
+    listed = targets(stage.navigation(CHAPTERS, []))
+    assert len(listed) == len(set(listed))
+    assert {f"{c.name}.md" for c in CHAPTERS} <= set(listed)
+
+
+def test_one_command_brings_every_address_in_line(tmp_path):
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("the addresses are rewritten in the files that git lists, and here is no git")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, tmp_path / name)
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    mkdocs = tmp_path / "mkdocs.yml"
+    old = stage.settings()
+    site, repository = "https://jo.example/losses/", "https://github.com/jo/losses"
+    text = mkdocs.read_text()
+    mkdocs.write_text(text.replace(old["site_url"], site).replace(old["repo_url"], repository))
+    said = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "lossbook.book", "address"],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k not in ("SITE_URL", "PYTHONPATH")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    changed = said.stdout.split()
+    assert {"pyproject.toml", "CITATION.cff", "lossbook/regression/huber.py"} <= set(changed)
+    left = subprocess.run(
+        [
+            "git",
+            "grep",
+            "-nF",
+            *("-e", old["site_url"]),
+            *("-e", old["repo_url"]),
+            *("-e", address.owner(old["repo_url"])),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert left.stdout == ""
+    assert (
+        f"Chapter: {site}regression/huber/"
+        in (tmp_path / changed[changed.index("lossbook/regression/huber.py")]).read_text()
+    )
+
+
+# The staged book ---------------------------------------------------------------------------------
+
+
+def test_the_book_is_staged_without_an_error(book):
+    assert [str(error) for error in book.errors] == []
+
+
+def test_a_page_for_each_chapter_and_none_besides_but_the_generated_ones(book):
+    pages = {
+        p.relative_to(book.folder / "docs").as_posix() for p in book.folder.glob("docs/**/*.md")
+    }
+    own = {f"{c.name}.md" for c in book.chapters}
+    assert own <= pages
+    assert all(p.startswith("api/") or "/" not in p for p in pages - own)
+
+
+def blocks_of(text):
+    """Every fenced block: its language and its code, wherever it stands."""
+    return [(info.split(" ")[0], code) for _, _, info, code in chapters.fences(text)]
+
+
+@every_chapter
+def test_every_block_of_a_chapter_is_on_its_page(book, chapter):
+    page = blocks_of(book.page(chapter))
+    expected = [
+        (language, (ROOT / m[1]).read_text() if (m := re.match(r'--8<-- "(.+)"', code)) else code)
+        for language, code in blocks_of(chapter.body)
+    ]
+    assert page == expected
+
+
+@every_chapter
+def test_every_output_of_a_chapter_is_on_its_page(book, chapter):
+    done, page = book.run(chapter), book.page(chapter)
+    at = 0
+    for result, block in zip(done.results, chapter.blocks, strict=True):
+        assert (result.kind, result.line) == (block.kind, block.line)
+        at = page.index(f"```{block.kind}\n{block.source}```", at)
+        for output in result.outputs:
+            if "chart" in output:
+                shown = output["chart"]["svg"]
+            elif "text/html" in output:
+                shown = output["text/html"]
+            else:
+                shown = html.escape(output["text/plain"].rstrip("\n"))
+            at = page.index(shown, at) + len(shown)
+    outputs = [o for r in done.results for o in r.outputs]
+    figures = sum("chart" in o for o in outputs)
+    tables = sum("text/html" in o and "chart" not in o for o in outputs)
+    texts = sum(bool(o.get("text/plain", "").strip()) for o in outputs if "text/html" not in o)
+    assert page.count("<figure") == figures
+    assert page.count('<div class="output table">') == tables
+    assert page.count('<div class="output">') == texts
+    assert page.count('class="output error"') == 0
+    assert "<!--output" not in page
+    for output in outputs:
+        if "chart" in output:
+            name, live = output["chart"]["name"], output["chart"]["vega"] is not None
+            assert (f'data-chart="{name}"' in page) == live
+            assert (book.folder / f"docs/assets/charts/{name}.js").exists() == live
+
+
+@every_chapter
+def test_every_formula_of_a_chapter_is_typeset(book, chapter):
+    page = book.page(chapter)
+    bare = re.sub(r"^( *)(`{3,}|~{3,}).*?^ *\2", "", chapter.body, flags=re.M | re.S)
+    bare = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)|<!--.*?-->|\\\$", "", bare, flags=re.S)
+    shown = re.findall(r"^ *\$\$\n(.+?)^ *\$\$$", bare, re.M | re.S)
+    inline = re.findall(r"\$([^$]+)\$", re.sub(r"^ *\$\$\n.+?\$\$$", "", bare, flags=re.M | re.S))
+    assert sorted(t.split() for t in sources(page)) == sorted(t.split() for t in [*shown, *inline])
+    left = re.sub(r"^( *)(`{3,}|~{3,}).*?^ *\2", "", page, flags=re.M | re.S)
+    left = re.sub(
+        r"(`+)(?!`).+?(?<!`)\1(?!`)|<(svg|pre|annotation)\b.*?</\2>|\\\$|&#36;",
+        "",
+        left,
+        flags=re.S,
+    )
+    assert "$" not in left
+
+
+@every_chapter
+def test_a_page_names_no_key_and_shows_no_mark_of_ours(book, chapter):
+    page = re.sub(r"^( *)(`{3,}|~{3,}).*?^ *\2", "", book.page(chapter), flags=re.M | re.S)
+    assert "[@" not in page
+    assert "--8<--" not in page
+    assert "<!-- card -->" not in page
+    for key in re.findall(r"\(#ref-(\w+)\)", page):
+        assert page.count(f'<li id="ref-{key}">') == 1
+
+
+@every_chapter
+def test_the_notebook_of_a_chapter_is_valid_and_complete(book, chapter):
+    path = book.folder / f"docs/{chapter.name}.ipynb"
+    assert path.exists() == bool(chapter.blocks)
+    if chapter.blocks:
+        found = nbformat.read(path, as_version=4)
+        nbformat.validate(found)
+        cells = [c.source for c in found.cells if c.cell_type == "code"][1:]
+        assert cells == [b.source.rstrip("\n") for b in chapter.blocks if b.kind == "python"]
+        text = "\n".join(c.source for c in found.cells if c.cell_type == "markdown")
+        assert not re.search(r"^(\?\?\?|!!!)|\]\((?!https?:|#)[^)]*\.md|--8<--|\[@", text, re.M)
+
+
+def test_a_chapter_that_cannot_be_staged_is_reported_at_its_line_and_the_others_are_staged(
+    tmp_path, monkeypatch
+):
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs/assets", docs / "assets")
+    head = "---\ntitle: {0}\n---\n\n# {0}\n\n"
+    include = '```py title="{0}"\n--8<-- "{0}"\n```\n\n'
+    texts = {
+        "cited": include.format("lossbook/regression/huber.py") + "Who? [@nobody1900]\n",
+        "formula": "Fine: $x$.\n\nNot: $\\wrong{x}$.\n",
+        "included": 'A\n\n--8<-- "nowhere.py"\n',
+        "fine": "Fine: $x$ and [@lin2017].\n",
+    }
+    for name, body in texts.items():
+        docs.mkdir(exist_ok=True)
+        (docs / f"{name}.md").write_text(head.format(name) + body)
+    (docs / "latin.md").write_bytes(b"---\ntitle: \xff\n---\n")
+    for module in (chapters, stage):
+        monkeypatch.setattr(module, "DOCS", docs)
+    monkeypatch.setattr(stage, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(stage, "STAGED", tmp_path / "build/docs")
+    monkeypatch.setattr(stage, "load", lambda: chapters.load(docs))
+    errors = {e.path.stem: (e.line, e.message) for e in stage.stage(watch_tree=False)}
+    assert {name: line for name, (line, _) in errors.items()} == {
+        "cited": 11,
+        "formula": 9,
+        "included": 9,
+        "latin": 2,
+    }
+    assert "'nobody1900' is not in references.bib" in errors["cited"][1]
+    assert "\\wrong" in errors["formula"][1]
+    pages = {n: (tmp_path / f"build/docs/{n}.md").read_text() for n in [*texts, "latin"]}
+    for name, (line, _) in errors.items():
+        assert ('role="alert"' in pages[name]) == (name != "formula")
+        if name != "formula":
+            assert f"{name}.md:{line}: " in pages[name]
+    assert sources(pages["fine"]) == ["x"]
+    assert "(#ref-lin2017)" in pages["fine"]
