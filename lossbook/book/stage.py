@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lossbook.book import card, cite, notebook, tex
+from lossbook.book import card, cite, errata, notebook, tex
 from lossbook.book.chapters import (
     BUILD,
     DOCS,
@@ -27,6 +27,7 @@ from lossbook.book.peers import PEERS
 from lossbook.book.run import Result, Run, run_all
 
 STAGED = BUILD / "docs"
+ERRATA = DOCS / "errata" / "errata.yaml"
 _INCLUDE = re.compile(r'^( *)--8<-- "([^"]+)"\n', re.M)
 
 
@@ -78,6 +79,11 @@ def stage(
             written.add(_write(name, _failed(unread.path.stem, [unread])))
     if only is None:
         pages = _generated(chapters, runs)
+        try:
+            pages["errata.md"] = _errata(chapters)
+        except Exception as error:
+            errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))
+            pages["errata.md"] = _failed("Errata", errors[-1:])
         made: dict[str, str | bytes] = {**pages, **_assets()}
         written |= {_write(name, content) for name, content in made.items()}
         for path in STAGED.rglob("*"):
@@ -244,7 +250,8 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
     import lossbook
 
     pages = {
-        "api/criterion.md": "# Criterion\n\n::: lossbook.criterion.Criterion\n",
+        "api/lossbook.md": "# Criterion and examine\n\n::: lossbook.criterion.Criterion\n\n"
+        "::: lossbook.examine.examine\n",
         "vetting.md": card.matrix(chapters),
         "elsewhere.md": _elsewhere(chapters, runs),
     }
@@ -257,6 +264,12 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         directives = "".join(f"::: {name}\n\n" for name in sorted(names))
         pages[f"api/{family}.md"] = f"# {family.capitalize()}\n\n{directives}"
     return pages
+
+
+def _errata(chapters: Sequence[Chapter]) -> str:
+    """The page of wrong snippets, each run beside the right one."""
+    links = {loss: f"{chapter.name}.md" for chapter in chapters for loss in chapter.losses}
+    return errata.page(errata.load(ERRATA), links)
 
 
 def _elsewhere(chapters: Sequence[Chapter], runs: Sequence[Run]) -> str:
