@@ -3,12 +3,12 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from typing import Any
 
-from lossbook.book.chapters import BUILD, ROOT, Chapter
+from lossbook.book.chapters import BUILD, ROOT
 
 VETTING = BUILD / "vetting"
 
@@ -64,12 +64,28 @@ def results(loss: str) -> dict[str, Any] | None:
     return found if fresh else None
 
 
-def stale() -> list[str]:
-    """List the losses whose results are missing or older than the code."""
+# Public functions that are no losses: their own tests vet them.
+HELPERS = {
+    "decode_boxes",
+    "encode_boxes",
+    "match_priors",
+    "signed_distance_map",
+    "tempered_softmax",
+    "update_centers",
+}
+
+
+def losses() -> list[str]:
+    """List the public losses, which the contract vets."""
     import lossbook
 
-    names = [n for n in lossbook.__all__ if getattr(lossbook, n).__module__.count(".") == 2]
-    return [name for name in names if results(name) is None]
+    public = [n for n in lossbook.__all__ if getattr(lossbook, n).__module__.count(".") == 2]
+    return [name for name in public if name not in HELPERS]
+
+
+def stale() -> list[str]:
+    """List the losses whose results are missing or older than the code."""
+    return [name for name in losses() if results(name) is None]
 
 
 def _cell(check: dict[str, Any] | None) -> str:
@@ -101,9 +117,9 @@ def _fact(found: dict[str, Any] | None, fact: str) -> str:
     return f"<td>{escape(part['note'])}</td>"
 
 
-def card(chapter: Chapter) -> str:
-    """Draw the card of a chapter's losses, from the vetting files alone."""
-    found = {name: results(name) for name in chapter.losses}
+def card(losses: Sequence[str]) -> str:
+    """Draw the card of a page's losses, from the vetting files alone."""
+    found = {name: results(name) for name in losses}
     head = "".join(f'<th scope="col"><code>{escape(n)}</code></th>' for n in found)
     rows = [f'<tr><th scope="col"></th>{head}</tr>']
     for fact, label in FACTS.items():
@@ -127,28 +143,27 @@ def card(chapter: Chapter) -> str:
     )
 
 
-def matrix(chapters: Sequence[Chapter]) -> str:
-    """Write the page of all cards: loss by check."""
+def matrix(pages: Mapping[str, str]) -> str:
+    """Write the page of all cards: loss by check; `pages` has the page of each loss."""
     marks = {"passed": "✓", "failed": "✗", "not run": "–"}
     head = "".join(f'<th scope="col">{escape(check)}</th>' for check in CHECKS)
     rows, count = (
         [f'<tr><th scope="col">loss</th>{head}</tr>'],
         {"passed": 0, "failed": 0, "not run": 0},
     )
-    for chapter in chapters:
-        for name in chapter.losses:
-            found = results(name)
-            cells = []
-            for check in CHECKS:
-                entry = found["checks"].get(check) if found else None
-                status = entry["status"] if entry else "not run"
-                count[status] += 1
-                why = (entry["reason"] if entry else "never run on this code") or status
-                kind = status.replace(" ", "-")
-                mark = f'<span aria-label="{status}" role="img">{marks[status]}</span>'
-                cells.append(f'<td class="{kind}" title="{escape(why)}">{mark}</td>')
-            link = f'<a href="../{chapter.name}/#vetting-card"><code>{escape(name)}</code></a>'
-            rows.append(f'<tr><th scope="row">{link}</th>{"".join(cells)}</tr>')
+    for name, page in pages.items():
+        found = results(name)
+        cells = []
+        for check in CHECKS:
+            entry = found["checks"].get(check) if found else None
+            status = entry["status"] if entry else "not run"
+            count[status] += 1
+            why = (entry["reason"] if entry else "never run on this code") or status
+            kind = status.replace(" ", "-")
+            mark = f'<span aria-label="{status}" role="img">{marks[status]}</span>'
+            cells.append(f'<td class="{kind}" title="{escape(why)}">{mark}</td>')
+        link = f'<a href="../{page}/#vetting-card"><code>{escape(name)}</code></a>'
+        rows.append(f'<tr><th scope="row">{link}</th>{"".join(cells)}</tr>')
     table = f'<div class="card matrix"><table class="data">{"".join(rows)}</table></div>'
     legend = "".join(f"`{check}`\n:   {label}\n\n" for check, label in CHECKS.items())
     return f"""# Vetting

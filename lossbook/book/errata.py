@@ -112,7 +112,7 @@ def _side(erratum: Erratum, code: str) -> Value:
 
 def _plain(value: Any) -> Value:
     """Return a number, or a list of them, with what was written as a tensor or in Python."""
-    found: Value = torch.as_tensor(value).detach().squeeze().tolist()
+    found: Value = (torch.as_tensor(value).detach().squeeze() + 0).tolist()  # -0 becomes 0.
     return found
 
 
@@ -146,7 +146,7 @@ def _number(value: Value) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_number, value)) + "]"
     if value == 0 or not math.isfinite(value):
-        return f"{abs(value):g}"
+        return f"{value:g}"
     return f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.1e}"
 
 

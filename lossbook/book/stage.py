@@ -1,5 +1,6 @@
 """Writes the site's sources: plain Markdown with outputs, drawn figures and set mathematics."""
 
+import inspect
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+import lossbook
 from lossbook.book import card, cite, errata, notebook, tex
 from lossbook.book.chapters import (
     BUILD,
@@ -137,7 +139,7 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
                 f"{relative(chapter.path)}:{result.error_line or result.line}: {result.error}"
             )
         text = text.replace(f"<!--output {i}-->\n", html)
-    text = text.replace("<!-- card -->", card.card(chapter))
+    text = text.replace("<!-- card -->", card.card(chapter.losses))
     if chapter.blocks:
         files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, settings())
         links = _links(chapter)
@@ -247,23 +249,47 @@ def _links(chapter: Chapter) -> str:
 
 def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, str]:
     """The pages that nobody writes: the API by family, and what tests, runs and data say."""
-    import lossbook
-
-    pages = {
-        "api/lossbook.md": "# Criterion and examine\n\n::: lossbook.criterion.Criterion\n\n"
-        "::: lossbook.examine.examine\n",
-        "vetting.md": card.matrix(chapters),
-        "elsewhere.md": _elsewhere(chapters, runs),
-    }
-    families: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for name in lossbook.__all__:
         module = getattr(lossbook, name).__module__
         if module.count(".") == 2:
-            families.setdefault(module.split(".")[1], []).append(f"{module}.{name}")
-    for family, names in families.items():
-        directives = "".join(f"::: {name}\n\n" for name in sorted(names))
-        pages[f"api/{family}.md"] = f"# {family.capitalize()}\n\n{directives}"
+            files.setdefault(module.replace(".", "/") + ".py", []).append(name)
+    pages = {
+        "api/lossbook.md": "# Criterion and examine\n\n::: lossbook.criterion.Criterion\n\n"
+        "::: lossbook.examine.examine\n",
+        "vetting.md": card.matrix(
+            {n: f[9:-3] for f, names in sorted(files.items()) for n in names if n in card.losses()}
+        ),
+        "elsewhere.md": _elsewhere(chapters, runs),
+    }
+    written = {chapter.file for chapter in chapters}
+    for file, names in sorted(files.items()):
+        _, family, stem = file.removesuffix(".py").split("/")
+        page = pages.setdefault(f"api/{family}.md", f"# {family.capitalize()}\n\n")
+        module = file.removesuffix(".py").replace("/", ".")
+        pages[f"api/{family}.md"] = page + "".join(f"::: {module}.{n}\n\n" for n in names)
+        if file not in written:
+            pages[f"{family}/{stem}.md"] = _short(file, names)
     return pages
+
+
+def _short(file: str, losses: Sequence[str]) -> str:
+    """The page of a loss whose chapter is not written yet: the call, the file, the card."""
+    source = (ROOT / file).read_text()
+    title = file.rpartition("/")[2].removesuffix(".py").replace("_", " ").capitalize()
+    summary = source.split("\n", 1)[0].strip('"').split(": ", 1)[-1]
+    text = f"# {title}\n\n{summary[0].upper()}{summary[1:]}\n\n"
+    for name in losses:
+        lines = inspect.cleandoc(getattr(lossbook, name).__doc__).split("\n")
+        example = "\n".join(lines[lines.index("Examples:") + 1 :])
+        text += f"**`{name}`**\n:   {lines[0]}\n\n```pycon\n>>> from lossbook import {name}\n"
+        text += inspect.cleandoc(example) + "\n```\n\n"
+    family = file.split("/")[1]
+    return text + (
+        f"Its chapter is not written yet; the [API page](../api/{family}.md) has shapes, domains "
+        f'and the paper.\n\n## The file\n\n```py title="{file}"\n{source}```\n\n'
+        f"## Vetting card\n\n{card.card([n for n in losses if n in card.losses()])}"
+    )
 
 
 def _errata(chapters: Sequence[Chapter]) -> str:

@@ -1,0 +1,122 @@
+"""Cosine distance: the angle between two vectors, whatever their lengths.
+
+Chapter: https://lossbook.example/embedding/cosine/
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["cosine_distance", "cosine_embedding_loss"]
+
+
+def cosine_distance(predictions: Tensor, targets: Tensor, *, dim: int = -1) -> Tensor:
+    """Cosine distance, one value per pair of vectors, in [0, 2].
+
+    For a prediction u and a target v:
+
+        loss = 1 - (u . v) / (|u| |v|)
+
+    It is 0 for equal directions, 1 at a right angle and 2 for opposite ones. Cosine proximity,
+    which some libraries minimize, is this minus 1. A zero vector has no direction: its distance
+    to everything is 1 and its gradient 0.
+
+    Args:
+        predictions: Predicted vectors, shape `(*)`, of any length.
+        targets: True vectors, shape `(*)`. They get a gradient, too.
+        dim: Dimension along which the vectors lie. The default, the last one, is the book's.
+
+    Returns:
+        The distance of each pair, shape `(*)` without `dim`, in the dtype of `predictions`.
+
+    Raises:
+        ValueError: If `predictions` is not floating or the shapes differ.
+
+    Reference:
+        Salton, Wong and Yang, "A Vector Space Model for Automatic Indexing", Communications of
+        the ACM 18, 1975.
+
+    Examples:
+        >>> import torch
+        >>> predictions = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+        >>> cosine_distance(predictions, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+        tensor([0.4000, 1.0000])
+    """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
+        )
+
+    wide = torch.promote_types(predictions.dtype, torch.float32)
+    return (1 - _cosine(predictions.to(wide), targets.to(wide), dim)).to(predictions.dtype)
+
+
+def cosine_embedding_loss(
+    embeddings1: Tensor, embeddings2: Tensor, targets: Tensor, *, margin: float = 0.0
+) -> Tensor:
+    """Cosine embedding loss, one value per pair of embeddings.
+
+    With the cosine of the two embeddings:
+
+        loss = 1 - cosine                where the target is 1
+               max(0, cosine - margin)   where it is -1
+
+    Args:
+        embeddings1: First embeddings, shape `(N, D)`, of any length.
+        embeddings2: Second embeddings, shape `(N, D)`.
+        targets: 1 for a pair that belongs together, -1 for one that does not, shape `(N,)`.
+            Values are not checked; whatever is not positive counts as -1.
+        margin: Cosine up to which a pair that does not belong together costs nothing, from -1 to
+            1. The default 0.0, a right angle, is PyTorch's.
+
+    Returns:
+        The loss of each pair, shape `(N,)`, in the dtype of `embeddings1`.
+
+    Raises:
+        ValueError: If `embeddings1` is not floating or not of two dimensions, or the shapes
+            disagree.
+
+    Reference:
+        The form is that of Lua Torch's CosineEmbeddingCriterion: Collobert, Kavukcuoglu and
+        Farabet, "Torch7: A Matlab-like Environment for Machine Learning", BigLearn, 2011.
+
+    Examples:
+        >>> import torch
+        >>> embeddings1 = torch.tensor([[3.0, 4.0], [3.0, 4.0]])
+        >>> embeddings2 = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> cosine_embedding_loss(embeddings1, embeddings2, torch.tensor([1, -1]))
+        tensor([0.4000, 0.6000])
+    """
+    if embeddings1.dim() != 2 or not embeddings1.is_floating_point():
+        raise ValueError(
+            "expected floating embeddings1 of shape (N, D), "
+            f"got {embeddings1.dtype} {tuple(embeddings1.shape)}"
+        )
+    if embeddings2.shape != embeddings1.shape:
+        raise ValueError(
+            f"expected embeddings2 of shape {tuple(embeddings1.shape)}, "
+            f"got {tuple(embeddings2.shape)}"
+        )
+    if targets.shape != embeddings1.shape[:1]:
+        raise ValueError(
+            f"expected targets of shape {tuple(embeddings1.shape[:1])}, got {tuple(targets.shape)}"
+        )
+
+    wide = torch.promote_types(embeddings1.dtype, torch.float32)
+    cosines = _cosine(embeddings1.to(wide), embeddings2.to(wide), -1)
+    losses = torch.where(targets > 0, 1 - cosines, (cosines - margin).clamp_min(0))
+    return losses.to(embeddings1.dtype)
+
+
+def _cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
+    # Rounding may pass 1 by a hair, where a distance would turn negative.
+    return (_unit(x, dim) * _unit(y, dim)).sum(dim).clamp(-1, 1)
+
+
+def _unit(x: Tensor, dim: int) -> Tensor:
+    # Over its largest entry first, so that squares neither overflow nor vanish; a zero vector
+    # is divided by infinity, which leaves it 0 and stops its gradient.
+    largest = x.detach().abs().amax(dim, keepdim=True)
+    x = x / largest.where(largest > 0, torch.inf)
+    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(1)

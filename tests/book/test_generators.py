@@ -1,0 +1,174 @@
+"""Two generators, one book: MkDocs with Material and Zensical build the same pages."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+
+from tests.book.conftest import build
+
+BOTH = ("mkdocs", "zensical")
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+
+
+class Page(HTMLParser):
+    """What a reader finds in the article of a page, whatever the theme puts around it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open = []
+        self.headings, self.links, self.text = [], [], []
+        self.counts = Counter()
+        self.feed(text)
+        self.close()
+
+    def inside(self, tag=None, name=None):
+        return any(
+            (tag in (None, t)) and (name is None or name in classes) for t, classes in self.open
+        )
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        classes = (given.get("class") or "").split()
+        if self.inside("article"):
+            self.counts["code"] += tag == "pre" and self.inside(name="highlight")
+            self.counts["formulas"] += "katex" in classes
+            self.counts["displayed"] += "katex-display" in classes
+            self.counts["outputs"] += "output" in classes
+            self.counts["figures"] += tag == "figure"
+            self.counts["live"] += "data-chart" in given
+            self.counts["drawn"] += tag == "svg" and self.inside("figure")
+            self.counts["tables"] += tag == "table"
+            self.counts["rows"] += tag == "tr"
+            self.counts["details"] += tag == "details"
+            self.counts["notes"] += "admonition" in classes
+            self.counts["items"] += tag == "li"
+            if re.fullmatch("h[1-6]", tag):
+                self.headings.append([tag, given.get("id"), ""])
+            own = "headerlink" not in classes and "md-content__button" not in classes
+            if tag == "a" and own and given.get("href"):
+                self.links.append(given["href"])
+        if tag not in VOID:
+            self.open.append((tag, classes))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if not self.inside("article") or self.inside(name="headerlink"):
+            return
+        if any(re.fullmatch("h[1-6]", tag) for tag, _ in self.open):
+            self.headings[-1][2] += data
+        if not self.inside("svg"):
+            self.text.append(data)
+
+    def words(self):
+        return "".join(self.text).split()
+
+
+def pages(site):
+    """Every page of a site by its path; the page for wrong addresses has no article."""
+    found = {p.relative_to(site).as_posix(): p.read_text() for p in site.rglob("*.html")}
+    return {path: Page(text) for path, text in found.items() if path != "404.html"}
+
+
+@pytest.fixture(scope="module")
+def sites(book):
+    """What each generator built and what it complained of."""
+    said = {name: build(book.folder, name, f"site-{name}") for name in BOTH}
+    return {name: pages(book.folder / f"site-{name}") for name in BOTH}, said
+
+
+@pytest.mark.parametrize("generator", BOTH)
+def test_a_generator_complains_of_nothing(sites, generator):
+    assert sites[1][generator] == ""
+
+
+def test_the_pages_are_the_same_and_there_is_one_for_each_that_was_staged(book, sites):
+    docs = book.folder / "docs"
+    staged = {p.relative_to(docs).with_suffix("").as_posix() for p in docs.rglob("*.md")}
+    expected = {"index.html" if s == "index" else f"{s}/index.html" for s in staged}
+    for generator in BOTH:
+        assert set(sites[0][generator]) == expected
+
+
+@pytest.mark.parametrize("what", ["headings", "counts", "links", "words"])
+def test_the_pages_have_the_same(sites, what):
+    mkdocs, zensical = (sites[0][name] for name in BOTH)
+    for path in sorted(mkdocs.keys() & zensical.keys()):
+        here, there = (getattr(site[path], what) for site in (mkdocs, zensical))
+        here, there = (here(), there()) if what == "words" else (here, there)
+        assert here == there, path
+
+
+@pytest.mark.parametrize("generator", BOTH)
+def test_a_page_has_all_that_was_staged(book, sites, generator):
+    for chapter in book.chapters:
+        path = "index.html" if chapter.name == "index" else f"{chapter.name}/index.html"
+        page, text = sites[0][generator][path], book.page(chapter)
+        assert page.counts["formulas"] == text.count('<span class="katex">')
+        assert page.counts["displayed"] == text.count('<span class="katex-display">')
+        assert page.counts["figures"] == text.count("<figure")
+        assert page.counts["live"] == text.count(" data-chart=")
+        assert page.counts["outputs"] == len(re.findall(r'<div class="output\b', text))
+        assert page.counts["details"] == len(re.findall(r"^\?\?\? ", text, re.M))
+        fences = len(re.findall(r"^ *```\w", text, re.M))
+        assert page.counts["code"] == fences
+        assert next(text for tag, _, text in page.headings if tag == "h1").strip()
+
+
+def test_there_is_something_to_compare(sites):
+    page = sites[0]["zensical"]["classification/focal/index.html"]
+    for what in (
+        "code",
+        "formulas",
+        "displayed",
+        "outputs",
+        "figures",
+        "live",
+        "tables",
+        "details",
+    ):
+        assert page.counts[what] >= 1, what
+    assert len(page.headings) >= 8
+    assert len(page.words()) >= 1000
+
+
+# Planted ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted(book, tmp_path_factory):
+    """What the generators say of a page with a dead link."""
+    folder = tmp_path_factory.mktemp("planted")
+    (folder / "docs").mkdir()
+    (folder / "docs/index.md").write_text("# Planted\n\nA [link](nowhere.md).\n")
+    for name in BOTH:
+        settings = yaml.safe_load((book.folder / f"{name}.yml").read_text())
+        settings |= {"nav": [{"Home": "index.md"}], "plugins": ["search"]}
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(settings))
+    return {name: build(folder, name, f"site-{name}") for name in BOTH}
+
+
+@pytest.mark.parametrize("generator", BOTH)
+def test_a_dead_link_is_caught(planted, generator):
+    assert "nowhere.md" in planted[generator]
+
+
+def test_a_difference_is_caught():
+    article = (
+        "<article><h1 id='a'>A <i>b</i><a class='headerlink'>#</a></h1>{}</article><h1>No</h1>"
+    )
+    page = Page(
+        article.format("<p>c <span class='katex'>d</span></p><figure><svg>e</svg></figure>")
+    )
+    assert page.headings == [["h1", "a", "A b"]]
+    assert page.words() == ["A", "bc", "d"]
+    assert page.counts["formulas"] == page.counts["figures"] == page.counts["drawn"] == 1
+    other = Page(article.format("<p>c <span>d</span></p>"))
+    assert other.counts != page.counts
+    assert other.words() == page.words()
+    assert Page(article.replace("'a'", "'b'")).headings != page.headings

@@ -1,0 +1,200 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lossbook.classification.cross_entropy import cross_entropy
+from lossbook.distribution.distillation import distillation_loss
+from lossbook.distribution.kl_divergence import kl_divergence
+from tests.contract import Case, integer, real
+
+
+def answers(rng):
+    student, teacher = rng.normal(size=(2, 5, 3)) * 2
+    return real(student), real(teacher), integer(rng.integers(0, 3, 5))
+
+
+def softmax(logits):
+    e = np.exp(logits)
+    return e / e.sum(1, keepdims=True)
+
+
+def distillation(student, teacher, labels, temperature=4.0, alpha=0.9):
+    q, p = softmax(teacher / temperature), softmax(student / temperature)
+    soft = np.where(q > 0, q * np.log(p), 0).sum(1)
+    hard = np.log((np.eye(student.shape[1])[labels] * softmax(student)).sum(1))
+    return -alpha * temperature**2 * soft - (1 - alpha) * hard
+
+
+def slope(student, teacher, labels, temperature=4.0, alpha=0.9):
+    q, p = softmax(teacher / temperature), softmax(student / temperature)
+    truth = np.eye(student.shape[1])[labels]
+    return alpha * temperature * (p - q) + (1 - alpha) * (softmax(student) - truth)
+
+
+def torch_terms(student, teacher, labels, temperature=4.0, alpha=0.9):
+    q = (teacher / temperature).softmax(1)
+    soft = F.cross_entropy(student / temperature, q, reduction="none")
+    hard = F.cross_entropy(student, labels, reduction="none")
+    return alpha * temperature**2 * soft + (1 - alpha) * hard
+
+
+def optax_terms(student, teacher, labels, temperature=4.0, alpha=0.9):
+    import optax
+
+    s, t = student.float().numpy(), teacher.float()
+    q = (t / temperature).softmax(1).numpy()
+    soft = optax.losses.softmax_cross_entropy(s / temperature, q)
+    hard = optax.losses.softmax_cross_entropy_with_integer_labels(s, labels.numpy())
+    return alpha * temperature**2 * soft + (1 - alpha) * hard
+
+
+def soft_slope(loss, student, teacher, labels, temperature):
+    student = student.clone().requires_grad_()
+    losses = loss(student, teacher, labels, temperature=temperature, alpha=1.0)
+    (slope,) = torch.autograd.grad(losses.sum(), student)
+    return slope
+
+
+INF = math.inf
+ROW = (real([[1.0, 0.0, -1.0]]), real([[2.0, 0.0, 0.0]]), integer([2]))
+SURE = (real([[1e5, 0.0, 0.0]]), real([[1e5, 0.0, 0.0]]), integer([0]))
+
+
+def cases():
+    return [
+        Case(
+            loss=distillation_loss,
+            inputs=answers,
+            reference=distillation,
+            settings=(
+                {},
+                {"temperature": 1.0, "alpha": 1.0},
+                {"temperature": 2.5, "alpha": 0.0},
+                {"temperature": 20.0, "alpha": 0.5},
+            ),
+            adversarial={
+                "right and sure": SURE,
+                "wrong by 1e4": (real([[1e4, 0.0, -1e4]]), real([[-1e4, 0.0, 1e4]]), integer([2])),
+                "the teacher's own answer": (ROW[0], ROW[0], integer([0])),
+                "equal logits": (
+                    real([[1e4] * 3, [0.0] * 3]),
+                    real([[0.0] * 3] * 2),
+                    integer([0, 1]),
+                ),
+                "a class that the teacher rules out": (
+                    real([[1.0, 0.0, -1.0]]),
+                    real([[-INF, 0.0, 1.0]]),
+                    integer([2]),
+                ),
+                "a class that both rule out": (
+                    real([[-INF, 0.0, -1.0]]),
+                    real([[-INF, 0.0, 1.0]]),
+                    integer([2]),
+                ),
+            },
+            detached=(1,),
+            gradient=slope,
+            classes={0: 1, 1: 1, 2: 0},
+            invariances={
+                "shift of the student's logits": lambda s, t, y: (s + 5.0, t, y),
+                "shift of the teacher's logits": lambda s, t, y: (s, t - 5.0, y),
+            },
+            relations={
+                "alpha 0 is cross entropy": lambda loss, s, t, y: (
+                    loss(s, t, y, alpha=0.0),
+                    cross_entropy(s, y),
+                ),
+                "alpha 1, T 1 is cross entropy with the teacher": lambda loss, s, t, y: (
+                    loss(s, t, y, temperature=1.0, alpha=1.0),
+                    cross_entropy(s, t.softmax(1)),
+                ),
+                "the soft term is T^2 (KL + entropy of the teacher)": lambda loss, s, t, y: (
+                    loss(s, t, y, temperature=3.0, alpha=1.0),
+                    9 * kl_divergence(s / 3, t / 3)
+                    + 9 * torch.special.entr((t / 3).softmax(1)).sum(1),
+                ),
+                "alpha mixes the two terms": lambda loss, s, t, y: (
+                    loss(s, t, y, alpha=0.3),
+                    0.3 * loss(s, t, y, alpha=1.0) + 0.7 * loss(s, t, y, alpha=0.0),
+                ),
+            },
+            peers={"torch": torch_terms, "optax": optax_terms},
+            errors=[
+                ((torch.zeros(3), torch.zeros(3), integer([0])), {}, r"\(N, C\), got \(3,\)"),
+                (
+                    (*[torch.zeros(2, 3, 4)] * 2, integer([[0] * 4] * 2)),
+                    {},
+                    r"\(N, C\), got \(2, 3",
+                ),
+                ((ROW[0], real([0.0, 0.0, 0.0]), ROW[2]), {}, r"teacher_logits of shape \(1, 3\)"),
+                ((torch.zeros(2, 3), ROW[1], integer([0, 1])), {}, r"shape \(2, 3\), got \(1, 3\)"),
+                ((*ROW[:2], integer([[2]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
+                ((*ROW[:2], integer(2)), {}, r"labels of shape \(1,\), got \(\)"),
+                (ROW, {"temperature": 0.0}, "temperature > 0, got 0.0"),
+                (ROW, {"temperature": -4.0}, "temperature > 0, got -4.0"),
+                (ROW, {"temperature": math.nan}, "temperature > 0, got nan"),
+                (ROW, {"alpha": -0.1}, r"alpha in \[0, 1\], got -0.1"),
+                (ROW, {"alpha": 1.5}, r"alpha in \[0, 1\], got 1.5"),
+                (ROW, {"alpha": math.nan}, r"alpha in \[0, 1\], got nan"),
+            ],
+            facts={
+                "range": (0.0, INF),
+                "perfect": (SURE, 0.0),
+                # Both uniform: (0.9 * 16 + 0.1) log 3.
+                "chance": (
+                    (torch.zeros(2, 3).double(), torch.zeros(2, 3).double(), integer([0, 2])),
+                    14.5 * math.log(3),
+                ),
+                "convex": True,
+            },
+        ),
+    ]
+
+
+def test_value_by_hand():
+    # T = 2: the student's logits (0, 2 log 3) soften to (0, log 3), so p = (1/4, 3/4), and the
+    # teacher's to q = (1/2, 1/2). Soft: 4 (log 4 + log(4/3)) / 2. Hard: softmax(0, log 9), label 0,
+    # costs log 10.
+    student, teacher = real([[0.0, 2 * math.log(3)]]), real([[0.0, 0.0]])
+    expected = 0.75 * 2 * (math.log(4) + math.log(4 / 3)) + 0.25 * math.log(10)
+    loss = distillation_loss(student, teacher, integer([0]), temperature=2.0, alpha=0.75)
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_the_square_of_the_temperature_keeps_the_size_of_the_gradient():
+    student, teacher, labels = answers(np.random.default_rng(0))
+    sizes = {
+        T: soft_slope(distillation_loss, student, teacher, labels, T).norm().item()
+        for T in (1.0, 4.0, 20.0)
+    }
+    # Without T^2 the slope at T = 20 would be 400 times smaller, about as small as 1 / T^2.
+    assert 0.5 < sizes[4.0] / sizes[1.0] < 2
+    assert 0.5 < sizes[20.0] / sizes[4.0] < 2
+
+
+def test_at_high_temperature_it_matches_logits():
+    # Section 2.1 of the paper: the soft slope becomes (z - v) / C once both are centered.
+    student, teacher, labels = answers(np.random.default_rng(0))
+    z, v = (x - x.mean(1, keepdim=True) for x in (student, teacher))
+    slope = soft_slope(distillation_loss, student, teacher, labels, 1e5)
+    torch.testing.assert_close(slope, (z - v) / 3, rtol=1e-3, atol=1e-4)
+
+
+def test_the_labels_see_the_student_at_temperature_1():
+    losses = [distillation_loss(*ROW, temperature=T, alpha=0.0).item() for T in (0.5, 1.0, 20.0)]
+    assert losses == pytest.approx([cross_entropy(ROW[0], ROW[2]).item()] * 3)
+
+
+def test_the_teacher_gets_no_gradient():
+    student, teacher = ROW[0].clone().requires_grad_(), ROW[1].clone().requires_grad_()
+    distillation_loss(student, teacher, ROW[2]).sum().backward()
+    assert teacher.grad is None
+    assert student.grad.any()
+
+
+def test_a_student_that_rules_out_what_the_teacher_expects_costs_inf():
+    student = real([[-INF, 0.0, 0.0]])
+    assert distillation_loss(student, ROW[1], integer([1])).item() == INF
