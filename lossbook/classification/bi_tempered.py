@@ -40,7 +40,8 @@ class _LogTemperedSoftmax(torch.autograd.Function):
             total, total_t = q.sum(dim, keepdim=True), q_t.sum(dim, keepdim=True)
             curve = (total / total_t - 1) * -torch.expm1(tau * (z - total.log()))
             z = total.log() + curve.log1p() / tau
-        return stretched(z).log1p_().div_(-tau).log_softmax(dim)
+        log_q = stretched(z).log1p_().div_(-tau)
+        return log_q - log_q.exp().sum(dim, keepdim=True).log()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, float, int], output: Tensor) -> None:
@@ -72,7 +73,7 @@ def _log_t(log_x: Tensor, t: float) -> Tensor:
 def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
     """Tempered softmax: probabilities whose tails a temperature makes heavy or cuts off.
 
-    With activations a, and lambda such that the probabilities sum to 1::
+    With activations a, and lambda such that the probabilities sum to 1:
 
         p_i = exp_t(a_i - lambda),    exp_t(x) = max(0, 1 + (1 - t) x)^(1 / (1 - t))
 
@@ -94,7 +95,7 @@ def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS
         2019. arXiv:1906.03361
 
-    Example:
+    Examples:
         >>> import torch
         >>> tempered_softmax(torch.tensor([[2.0, 0.0, -2.0]]), t=2.0)
         tensor([[0.5623, 0.2647, 0.1731]])
@@ -103,8 +104,9 @@ def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
         raise ValueError(f"expected t > 0, got {t}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    # Softmax, not exp: in float32 the exponential of a rounded logarithm is off by 1e-6.
-    return _log_tempered_softmax(logits.to(wide), t, dim).softmax(dim).to(logits.dtype)
+    p = _log_tempered_softmax(logits.to(wide), t, dim).exp()
+    # In float32 the logarithms are rounded by up to 1e-6, which their sum would show.
+    return (p / p.sum(dim, keepdim=True)).to(logits.dtype)
 
 
 def bi_tempered_loss(
@@ -118,7 +120,7 @@ def bi_tempered_loss(
     """Bi-tempered logistic loss, one value per example.
 
     With p the tempered softmax of temperature t2, log_t(x) = (x^(1 - t) - 1) / (1 - t), and
-    target probabilities q (one-hot for integer labels)::
+    target probabilities q (one-hot for integer labels):
 
         loss = sum_j q_j (log_t1 q_j - log_t1 p_j) - (q_j^(2 - t1) - p_j^(2 - t1)) / (2 - t1)
 
@@ -148,7 +150,7 @@ def bi_tempered_loss(
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS
         2019. arXiv:1906.03361
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0], [-200.0, 0.0]])
         >>> bi_tempered_loss(logits, torch.tensor([0, 0]))

@@ -15,7 +15,7 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Binary cross entropy over a sigmoid, one value per logit, in nats.
 
-    With p the sigmoid of the logit x, target y and positive weight w::
+    With p the sigmoid of the logit x, target y and positive weight w:
 
         loss = -w y log p - (1 - y) log(1 - p) = (1 - y) x - (1 + (w - 1) y) log p
 
@@ -39,7 +39,7 @@ def binary_cross_entropy(
         Cox, "The Regression Analysis of Binary Sequences", Journal of the Royal Statistical
         Society B 20, 1958.
 
-    Example:
+    Examples:
         >>> import torch
         >>> binary_cross_entropy(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 1.0]))
         tensor([0.6931, 3.0486])

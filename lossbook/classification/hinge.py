@@ -12,7 +12,7 @@ __all__ = ["crammer_singer_loss", "hinge_loss", "squared_hinge_loss", "weston_wa
 def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
     """Hinge loss, one value per score.
 
-    With score s and target t in {-1, +1}::
+    With score s and target t in {-1, +1}:
 
         loss = max(0, 1 - t s)
 
@@ -32,7 +32,7 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
     Reference:
         Cortes and Vapnik, "Support-Vector Networks", Machine Learning 20, 1995.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hinge_loss(torch.tensor([0.25, 0.25, 3.0]), torch.tensor([1, -1, 1]))
         tensor([0.7500, 1.2500, 0.0000])
@@ -48,7 +48,7 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
 def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
     """Squared hinge loss, one value per score.
 
-    With score s and target t in {-1, +1}::
+    With score s and target t in {-1, +1}:
 
         loss = max(0, 1 - t s)^2
 
@@ -69,7 +69,7 @@ def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         Cortes and Vapnik, "Support-Vector Networks", Machine Learning 20, 1995, with the slack to
         the power 2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> squared_hinge_loss(torch.tensor([0.25, 0.25, 3.0]), torch.tensor([1, -1, 1]))
         tensor([0.5625, 1.5625, 0.0000])
@@ -85,7 +85,7 @@ def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
 def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
     """Crammer and Singer's multiclass hinge loss, one value per example.
 
-    With scores s and true class y::
+    With scores s and true class y:
 
         loss = max(0, margin + max_{j != y} s_j - s_y)
 
@@ -107,7 +107,7 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         Crammer and Singer, "On the Algorithmic Implementation of Multiclass Kernel-based Vector
         Machines", Journal of Machine Learning Research 2, 2001.
 
-    Example:
+    Examples:
         >>> import torch
         >>> scores = torch.tensor([[2.0, 1.5, 0.0], [2.0, 1.5, 0.0]])
         >>> crammer_singer_loss(scores, torch.tensor([0, 2]))
@@ -130,7 +130,7 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
 def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
     """Weston and Watkins' multiclass hinge loss, one value per example.
 
-    With scores s and true class y::
+    With scores s and true class y:
 
         loss = sum_{j != y} max(0, margin + s_j - s_y)
 
@@ -153,7 +153,7 @@ def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         Weston and Watkins, "Support Vector Machines for Multi-Class Pattern Recognition", ESANN
         1999.
 
-    Example:
+    Examples:
         >>> import torch
         >>> scores = torch.tensor([[2.0, 1.5, 0.0], [2.0, 1.5, 0.0]])
         >>> weston_watkins_loss(scores, torch.tensor([0, 2]))

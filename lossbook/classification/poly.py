@@ -15,7 +15,7 @@ __all__ = ["poly1_cross_entropy", "poly1_focal_loss", "poly_loss"]
 def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0) -> Tensor:
     """Poly-1 cross entropy, one value per position.
 
-    With p_t the softmax probability of the true class t::
+    With p_t the softmax probability of the true class t:
 
         loss = -log p_t + epsilon (1 - p_t)
 
@@ -38,7 +38,7 @@ def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0)
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
         Functions", ICLR 2022. arXiv:2204.12511
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
         >>> poly1_cross_entropy(logits, torch.tensor([0, 0]))
@@ -65,7 +65,7 @@ def poly1_focal_loss(
 ) -> Tensor:
     """Poly-1 focal loss over a sigmoid, one value per logit.
 
-    With p the sigmoid of the logit, p_t = p where the target is 1 and 1 - p where it is 0::
+    With p the sigmoid of the logit, p_t = p where the target is 1 and 1 - p where it is 0:
 
         loss = alpha_t (-(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1))
 
@@ -89,7 +89,7 @@ def poly1_focal_loss(
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
         Functions", ICLR 2022. arXiv:2204.12511
 
-    Example:
+    Examples:
         >>> import torch
         >>> poly1_focal_loss(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
         tensor([0.0746, 0.0002])
@@ -118,7 +118,7 @@ def poly1_focal_loss(
 def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Tensor:
     """Poly-N loss over a softmax, one value per position.
 
-    With p_t the softmax probability of the true class t and N the length of `epsilons`::
+    With p_t the softmax probability of the true class t and N the length of `epsilons`:
 
         loss = -log p_t + sum_{j = 1..N} epsilons[j - 1] (1 - p_t)^j
 
@@ -140,7 +140,7 @@ def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> T
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
         Functions", ICLR 2022. arXiv:2204.12511
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
         >>> poly_loss(logits, torch.tensor([0, 0]), epsilons=[1.0, 2.0])

@@ -19,7 +19,7 @@ def distillation_loss(
 ) -> Tensor:
     """Distillation loss, one value per example, in nats.
 
-    With q = softmax(teacher / T), p = softmax(student / T) and the true class y::
+    With q = softmax(teacher / T), p = softmax(student / T) and the true class y:
 
         loss = -alpha T^2 sum_j q_j log p_j - (1 - alpha) log softmax(student)_y
 
@@ -48,7 +48,7 @@ def distillation_loss(
         Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", NIPS Deep
         Learning Workshop 2014, section 2. arXiv:1503.02531
 
-    Example:
+    Examples:
         >>> import torch
         >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[8.0, 0.0]])
         >>> distillation_loss(student, teacher, torch.tensor([0]))

@@ -12,7 +12,7 @@ __all__ = ["earth_mover_distance", "squared_emd_loss"]
 def earth_mover_distance(predictions: Tensor, targets: Tensor, *, dim: int = 1) -> Tensor:
     """Earth mover's distance between histograms, one value per histogram, in bins.
 
-    With the cumulative sums P of the prediction and Q of the target over bins one apart::
+    With the cumulative sums P of the prediction and Q of the target over bins one apart:
 
         loss = sum_j |P_j - Q_j|
 
@@ -36,7 +36,7 @@ def earth_mover_distance(predictions: Tensor, targets: Tensor, *, dim: int = 1) 
         Vallender, "Calculation of the Wasserstein Distance Between Probability Distributions on
         the Line", Theory of Probability and its Applications 18, 1974.
 
-    Example:
+    Examples:
         >>> import torch
         >>> predictions = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]])
         >>> earth_mover_distance(predictions, torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]))
@@ -55,7 +55,7 @@ def earth_mover_distance(predictions: Tensor, targets: Tensor, *, dim: int = 1) 
 def squared_emd_loss(predictions: Tensor, targets: Tensor, *, dim: int = 1) -> Tensor:
     """Squared EMD loss over ordered classes, one value per histogram.
 
-    With the cumulative sums P of the prediction and Q of the target::
+    With the cumulative sums P of the prediction and Q of the target:
 
         loss = sum_j(P_j - Q_j) ^ 2
 
@@ -79,7 +79,7 @@ def squared_emd_loss(predictions: Tensor, targets: Tensor, *, dim: int = 1) -> T
         Hou, Yu and Samaras, "Squared Earth Mover's Distance-based Loss for Training Deep Neural
         Networks", 2016. arXiv:1611.05916
 
-    Example:
+    Examples:
         >>> import torch
         >>> predictions = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]])
         >>> squared_emd_loss(predictions, torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))

@@ -12,7 +12,7 @@ __all__ = ["kl_divergence"]
 def kl_divergence(logits: Tensor, target_logits: Tensor, *, dim: int = 1) -> Tensor:
     """Kullback-Leibler divergence of predictions from targets, one value per distribution, in nats.
 
-    With p = softmax(logits), the prediction, and q = softmax(target_logits), the target::
+    With p = softmax(logits), the prediction, and q = softmax(target_logits), the target:
 
         loss = KL(q || p) = sum_j q_j (log q_j - log p_j)
 
@@ -37,7 +37,7 @@ def kl_divergence(logits: Tensor, target_logits: Tensor, *, dim: int = 1) -> Ten
         Kullback and Leibler, "On Information and Sufficiency", Annals of Mathematical Statistics
         22, 1951.
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
         >>> kl_divergence(logits, torch.tensor([[0.0, 0.0], [0.0, -torch.inf]]))

@@ -119,4 +119,5 @@ def _unit(x: Tensor, dim: int) -> Tensor:
     # is divided by infinity, which leaves it 0 and stops its gradient.
     largest = x.detach().abs().amax(dim, keepdim=True)
     x = x / largest.where(largest > 0, torch.inf)
-    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(1)
+    length: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return x / length.clamp_min(1)

@@ -14,7 +14,7 @@ def margin_ranking_loss(
 ) -> Tensor:
     """Margin ranking loss, one value per pair.
 
-    With the scores s1 and s2 of the two items and the order t::
+    With the scores s1 and s2 of the two items and the order t:
 
         loss = max(0, margin - t(s1 - s2))
 
@@ -38,7 +38,7 @@ def margin_ranking_loss(
         Herbrich, Graepel and Obermayer, "Large Margin Rank Boundaries for Ordinal Regression",
         Advances in Large Margin Classifiers, MIT Press, 2000.
 
-    Example:
+    Examples:
         >>> import torch
         >>> scores1, scores2 = torch.tensor([2.0, 0.5]), torch.tensor([0.0, 0.0])
         >>> margin_ranking_loss(scores1, scores2, torch.tensor([1.0, 1.0]), margin=1.0)

@@ -11,7 +11,7 @@ __all__ = ["absolute_error"]
 def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
     """Absolute error, one value per element.
 
-    With the residual r = prediction - target::
+    With the residual r = prediction - target:
 
         loss = |r|
 
@@ -34,7 +34,7 @@ def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
         Laplace, "Mémoire sur la probabilité des causes par les évènements", Mémoires de
         l'Académie royale des sciences présentés par divers savants 6, 1774.
 
-    Example:
+    Examples:
         >>> import torch
         >>> absolute_error(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 11.0]))
         tensor([0.5000, 3.0000])

@@ -12,7 +12,7 @@ __all__ = ["poisson_nll"]
 def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Tensor:
     """Poisson negative log-likelihood, one value per element, in nats.
 
-    With the log-rate x, the rate exp(x) and the count k::
+    With the log-rate x, the rate exp(x) and the count k:
 
         loss = exp(x) - k x                  (+ log k!  if full)
 
@@ -37,7 +37,7 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
         Nelder and Wedderburn, "Generalized Linear Models", Journal of the Royal Statistical
         Society A 135, 1972.
 
-    Example:
+    Examples:
         >>> import torch
         >>> poisson_nll(torch.tensor([0.0, 1.0]), torch.tensor([3, 0]))
         tensor([1.0000, 2.7183])

@@ -11,7 +11,7 @@ __all__ = ["squared_error"]
 def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
     """Squared error, one value per element.
 
-    With the residual r = prediction - target::
+    With the residual r = prediction - target:
 
         loss = r ^ 2
 
@@ -33,7 +33,7 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
         Gauss, "Theoria motus corporum coelestium in sectionibus conicis solem ambientium",
         Perthes and Besser, 1809.
 
-    Example:
+    Examples:
         >>> import torch
         >>> squared_error(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 11.0]))
         tensor([0.2500, 9.0000])

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -79,7 +77,6 @@ ADVERSARIAL = {
     "squares overflow": (real([[1e200, 1e200]]), real([[1e200, -3e200]])),
     "squares vanish": (real([[1e-200, 2e-200]]), real([[1.0, 1.0]])),
 }
-# The gradient of a vector of length 1e-200 is real, but no mean of it with others is.
 UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
 ROWS = (torch.zeros(2, 3), torch.zeros(2, 3))
 
@@ -219,4 +216,3 @@ def test_the_gradient_is_at_a_right_angle_to_the_vector():
     u.requires_grad_()
     (slope,) = torch.autograd.grad(cosine_distance(u, v).sum(), u)
     assert (slope * u).sum(-1).abs().max().item() < 1e-15
-    assert math.isclose(cosine_distance(u - 0.1 * slope, v).sum(), cosine_distance(u, v).sum()) == 0
