@@ -65,7 +65,9 @@ def contrastive_loss(
         )
 
     wide = torch.promote_types(embeddings1.dtype, torch.float32)
-    differences = embeddings1.to(wide) - embeddings2.to(wide)
-    distances: Tensor = torch.linalg.vector_norm(differences, dim=1)  # Its slope at 0 is 0.
-    errors = torch.where(is_same, distances, (margin - distances).clamp_min(0))
-    return (errors.square() / 2).to(embeddings1.dtype)
+    squares = (embeddings1.to(wide) - embeddings2.to(wide)).square().sum(1)
+    # The root of 0 has an infinite slope, which no mask behind it stops.
+    apart = squares > 0
+    distances = squares.where(apart, 1).sqrt().where(apart, 0)
+    losses = torch.where(is_same, squares, (margin - distances).clamp_min(0).square()) / 2
+    return losses.to(embeddings1.dtype)

@@ -110,14 +110,14 @@ def cosine_embedding_loss(
 
 
 def _cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
+    x, y = _shorten(x, dim), _shorten(y, dim)
+    lengths = [torch.linalg.vector_norm(z, dim=dim).clamp_min(1) for z in (x, y)]
     # Rounding may pass 1 by a hair, where a distance would turn negative.
-    return (_unit(x, dim) * _unit(y, dim)).sum(dim).clamp(-1, 1)
+    return ((x * y).sum(dim) / (lengths[0] * lengths[1])).clamp(-1, 1)
 
 
-def _unit(x: Tensor, dim: int) -> Tensor:
-    # Over its largest entry first, so that squares neither overflow nor vanish; a zero vector
-    # is divided by infinity, which leaves it 0 and stops its gradient.
+def _shorten(x: Tensor, dim: int) -> Tensor:
+    # Over its largest entry, so that squares neither overflow nor vanish: lengths are then 1 or
+    # more. A zero vector is divided by infinity, which leaves it 0 and stops its gradient.
     largest = x.detach().abs().amax(dim, keepdim=True)
-    x = x / largest.where(largest > 0, torch.inf)
-    length: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return x / length.clamp_min(1)
+    return x / largest.where(largest > 0, torch.inf)

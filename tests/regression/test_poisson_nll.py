@@ -92,7 +92,7 @@ def cases():
                 "log-rate -1e4": (real([-1e4, -1e4]), real([0.0, 3.0])),
                 "a rate that float32 cannot hold": (real([89.0, 100.0]), real([0.0, 2.0])),
                 # exp(11.2) = 73130, less 2000 * 11.2.
-                "a rate beyond float16, a loss within": (real([11.2]), real([2000.0])),
+                "a rate beyond float16, a loss within": (real([11.2, 0.0]), real([2000.0, 1.0])),
                 "a rate that nothing holds": (real([1e4]), real([5.0])),
                 "rate 0, count 0": (real([-math.inf, 0.0]), real([0.0, 1.0])),
                 "rate 0, count not 0": (real([-math.inf, -math.inf]), real([1.0, 0.5])),

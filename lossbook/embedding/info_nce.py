@@ -1,0 +1,117 @@
+"""InfoNCE: pick the one true key out of a batch of keys.
+
+Chapter: https://lossbook.example/embedding/info_nce/
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["info_nce", "nt_xent"]
+
+
+def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Tensor:
+    """InfoNCE with negatives from the batch, one value per query, in nats.
+
+    With s_ij the cosine of query i and key j, and tau the temperature:
+
+        loss_i = -log(exp(s_ii / tau) / sum_j exp(s_ij / tau))
+
+    Key i is the positive of query i, the other N - 1 keys are its negatives. Equal similarities
+    give log N. The paper scores pairs by a bilinear form; the cosine over a temperature came
+    later. A zero vector has cosine 0 with everything and gets no gradient.
+
+    Args:
+        queries: Embeddings, shape `(N, D)`, of any length.
+        keys: Embeddings of the positives, shape `(N, D)`. They get a gradient, too.
+        temperature: Positive. The default 0.07 is that of Wu et al. (2018) and MoCo.
+
+    Returns:
+        The loss of each query, shape `(N,)`, in the dtype of `queries`.
+
+    Raises:
+        ValueError: If `queries` is not floating or not of two dimensions, the shapes differ, or
+            `temperature` is not positive.
+
+    Reference:
+        van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive
+        Coding", 2018, eq. 4. arXiv:1807.03748
+
+    Examples:
+        >>> import torch
+        >>> queries = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> info_nce(queries, torch.tensor([[3.0, 0.0], [1.0, 0.0]]), temperature=1.0)
+        tensor([0.6931, 0.6931])
+    """
+    _check("queries", queries, "keys", keys, temperature)
+
+    wide = torch.promote_types(queries.dtype, torch.float32)
+    with torch.autocast(queries.device.type, enabled=False):
+        scores = (_unit(queries.to(wide)) / temperature) @ _unit(keys.to(wide)).T
+    return -scores.log_softmax(1).diagonal().to(queries.dtype)
+
+
+def nt_xent(views1: Tensor, views2: Tensor, *, temperature: float = 0.5) -> Tensor:
+    """NT-Xent, the loss of SimCLR, one value per view, in nats.
+
+    With s_ij the cosine of views i and j out of all 2N, p(i) the other view of the same example,
+    and tau the temperature:
+
+        loss_i = -log(exp(s_ip(i) / tau) / sum_(j != i) exp(s_ij / tau))
+
+    Each view is an anchor, and all but itself are its candidates: equal similarities give
+    log(2N - 1). A zero vector has cosine 0 with everything and gets no gradient.
+
+    Args:
+        views1: Embeddings of one view of each example, shape `(N, D)`, of any length.
+        views2: Embeddings of the other view, shape `(N, D)`.
+        temperature: Positive. The default 0.5 is the paper's for its CIFAR-10 models; on ImageNet
+            it uses 0.1.
+
+    Returns:
+        The loss of each anchor, first those of `views1`, then those of `views2`, shape `(2N,)`,
+        in the dtype of `views1`.
+
+    Raises:
+        ValueError: If `views1` is not floating or not of two dimensions, the shapes differ, or
+            `temperature` is not positive.
+
+    Reference:
+        Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML
+        2020, eq. 1. arXiv:2002.05709
+
+    Examples:
+        >>> import torch
+        >>> views1 = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> nt_xent(views1, torch.tensor([[3.0, 0.0], [1.0, 0.0]]))
+        tensor([0.7586, 1.0986, 0.7586, 2.1269])
+    """
+    _check("views1", views1, "views2", views2, temperature)
+
+    views = torch.cat([views1, views2.to(views1.dtype)])
+    units = _unit(views.to(torch.promote_types(views.dtype, torch.float32)))
+    with torch.autocast(views.device.type, enabled=False):
+        scores = (units / temperature) @ units.T
+    own = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    log_p = scores.masked_fill(own, -torch.inf).log_softmax(1)
+    n = len(views1)
+    return -torch.cat([log_p.diagonal(n), log_p.diagonal(-n)]).to(views.dtype)
+
+
+def _check(name1: str, x: Tensor, name2: str, y: Tensor, temperature: float) -> None:
+    if x.dim() != 2 or not x.is_floating_point():
+        raise ValueError(
+            f"expected floating {name1} of shape (N, D), got {x.dtype} {tuple(x.shape)}"
+        )
+    if y.shape != x.shape:
+        raise ValueError(f"expected {name2} of shape {tuple(x.shape)}, got {tuple(y.shape)}")
+    if not temperature > 0:
+        raise ValueError(f"expected temperature > 0, got {temperature}")
+
+
+def _unit(x: Tensor) -> Tensor:
+    # Over its largest entry first, so that squares neither overflow nor vanish. A zero vector is
+    # divided by infinity, which leaves it 0 and stops its gradient.
+    largest = x.detach().abs().amax(1, keepdim=True)
+    x = x / largest.where(largest > 0, torch.inf)
+    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / length.clamp_min(1)

@@ -1,0 +1,207 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lossbook.classification.binary_cross_entropy import binary_cross_entropy
+from lossbook.classification.cross_entropy import cross_entropy
+from tests.contract import Case, real
+
+
+def hard(rng):
+    return real(rng.normal(size=(4, 3)) * 2), real(rng.integers(0, 2, (4, 3)))
+
+
+def soft(rng):
+    return real(rng.normal(size=(2, 3, 2)) * 2), real(rng.uniform(size=(2, 3, 2)))
+
+
+def reference(logits, targets, pos_weight=None):
+    p = 1 / (1 + np.exp(-logits))
+    w = weights(logits, pos_weight)
+    yes = np.where(targets > 0, targets * np.log(p), 0)
+    no = np.where(targets < 1, (1 - targets) * np.log(1 - p), 0)
+    return -w * yes - no
+
+
+def gradient(logits, targets, pos_weight=None):
+    p = 1 / (1 + np.exp(-logits))
+    w = weights(logits, pos_weight)
+    to_targets = np.where((p > 0) & (p < 1), np.log(1 - p) - w * np.log(p), np.nan)
+    return (1 - targets) * p - w * targets * (1 - p), to_targets
+
+
+def weights(logits, pos_weight):
+    if pos_weight is None:
+        return 1.0
+    return np.reshape(pos_weight, np.shape(pos_weight) + (1,) * (logits.ndim - 2))
+
+
+def torch_bce(logits, targets, pos_weight=None):
+    # In torch the classes of pos_weight lie on the last dimension.
+    logits, targets = logits.movedim(1, -1), targets.movedim(1, -1)
+    w = None if pos_weight is None else torch.as_tensor(pos_weight, dtype=logits.dtype)
+    losses = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=w, reduction="none")
+    return losses.movedim(-1, 1)
+
+
+def optax_bce(logits, targets, pos_weight=None):
+    import optax
+
+    if pos_weight is not None:
+        return NotImplemented
+    return optax.sigmoid_binary_cross_entropy(logits.float().numpy(), targets.float().numpy())
+
+
+def keras_bce(logits, targets, pos_weight=None):
+    import keras
+
+    if pos_weight is not None:
+        return NotImplemented
+    # Keras averages over the last axis: give it one of length 1.
+    loss = keras.losses.BinaryCrossentropy(from_logits=True, reduction="none")
+    return loss(targets.unsqueeze(-1), logits.unsqueeze(-1))
+
+
+def sklearn_log_loss(logits, targets, pos_weight=None):
+    from sklearn.metrics import log_loss
+
+    if pos_weight is not None or logits.dim() != 2:
+        return NotImplemented
+    return log_loss(targets.flatten().numpy(), logits.sigmoid().flatten().numpy(), labels=[0, 1])
+
+
+WEIGHTS = real([0.5, 1.0, 3.0])
+UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
+ROWS = (torch.zeros(4, 3), torch.zeros(4, 3))
+
+
+def cases():
+    return [
+        Case(
+            loss=binary_cross_entropy,
+            inputs=(hard, soft),
+            reference=reference,
+            settings=({}, {"pos_weight": 3.0}, {"pos_weight": WEIGHTS}),
+            adversarial={
+                "right by 1e4": (real([[1e4, -1e4, 1e4]]), real([[1.0, 0.0, 1.0]])),
+                "wrong by 1e4": (real([[-1e4, 1e4, -1e4]]), real([[1.0, 0.0, 1.0]])),
+                "right by 30": (real([[30.0, -30.0, 21.0]]), real([[1.0, 0.0, 1.0]])),
+                "zero": (real([[0.0, 0.0, 0.0]]), real([[1.0, 0.0, 0.5]])),
+                "soft at 1e4": (real([[1e4, -1e4, 0.0]]), real([[0.5, 0.5, 0.25]])),
+            },
+            domains={1: (0.0, 1.0)},
+            gradient=gradient,
+            classes={0: 1, 1: 1, "pos_weight": 0, "values": 1},
+            # Far on the negative side the loss of a tiny target y is |x| - (1 - y) |x|.
+            tolerances={"float64": 3e-10},
+            relations={
+                "two classes of a softmax": lambda loss, x, y: (
+                    loss(x[:, 0], y[:, 0]),
+                    cross_entropy(
+                        torch.stack([torch.zeros_like(x[:, 0]), x[:, 0]], 1),
+                        torch.stack([1 - y[:, 0], y[:, 0]], 1),
+                    ),
+                ),
+                "classes exchanged": lambda loss, x, y: (loss(x, y), loss(-x, 1 - y)),
+                "linear in the target": lambda loss, x, y: (
+                    loss(x, y, pos_weight=2.0),
+                    y * loss(x, torch.ones_like(y), pos_weight=2.0)
+                    + (1 - y) * loss(x, torch.zeros_like(y)),
+                ),
+                "pos_weight repeats the positives": lambda loss, x, y: (
+                    loss(x, y.round(), pos_weight=2.0),
+                    (1 + y.round()) * loss(x, y.round()),
+                ),
+            },
+            peers={
+                "torch": torch_bce,
+                "optax": optax_bce,
+                "keras": keras_bce,
+                "scikit-learn": sklearn_log_loss,
+            },
+            errors=[
+                (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
+                ((torch.zeros(3), torch.zeros(())), {}, r"targets of shape \(3,\), got \(\)"),
+                (ROWS, {"pos_weight": torch.ones(4)}, r"shape \(C,\).*got \(4,\) for \(4, 3\)"),
+                (ROWS, {"pos_weight": torch.ones(1)}, r"got \(1,\) for \(4, 3\)"),
+                (ROWS, {"pos_weight": torch.ones(3, 1)}, r"got \(3, 1\) for \(4, 3\)"),
+                (ROWS, {"pos_weight": torch.tensor(2.0)}, r"got \(\) for \(4, 3\)"),
+                ((torch.zeros(3),) * 2, {"pos_weight": torch.ones(3)}, r"got \(3,\) for \(3,\)"),
+                ((torch.zeros(1),) * 2, {"pos_weight": torch.tensor(2.0)}, r"got \(\) for \(1,\)"),
+            ],
+            facts={
+                "range": (0.0, math.inf),
+                "perfect": ((real([1e4, -1e4]), real([1.0, 0.0])), 0.0),
+                "chance": ((real([0.0, 0.0]), real([1.0, 0.0])), math.log(2)),
+                "convex": True,
+            },
+        )
+    ]
+
+
+def test_value_by_hand():
+    # sigmoid(log 3) = 3/4: log(4/3) for a yes, log 4 for a no, and their mean for an even target.
+    x = real([math.log(3)] * 3)
+    losses = binary_cross_entropy(x, real([1.0, 0.0, 0.5]))
+    expected = real([math.log(4 / 3), math.log(4), math.log(16 / 3) / 2])
+    torch.testing.assert_close(losses, expected)
+    # The weight counts the yes only: 5 log(4/3), log 4, and half of both.
+    losses = binary_cross_entropy(x, real([1.0, 0.0, 0.5]), pos_weight=5.0)
+    expected = real([5 * math.log(4 / 3), math.log(4), (5 * math.log(4 / 3) + math.log(4)) / 2])
+    torch.testing.assert_close(losses, expected)
+
+
+def test_confident_error_keeps_its_gradient():
+    # After a sigmoid in float32, F.binary_cross_entropy gives 100 and a gradient of 0 here.
+    x = torch.tensor([50.0, -200.0], requires_grad=True)
+    losses = binary_cross_entropy(x, torch.tensor([0.0, 1.0]))
+    (slope,) = torch.autograd.grad(losses.sum(), x)
+    assert losses.tolist() == [50, 200]
+    assert slope.tolist() == [1, -1]
+
+
+def test_pos_weight_lies_on_dimension_1():
+    # Three classes on an image of 3 x 3, where the wrong axis would not raise.
+    rng = np.random.default_rng(0)
+    x, y = real(rng.normal(size=(2, 3, 3, 3))), real(rng.integers(0, 2, (2, 3, 3, 3)))
+    losses = binary_cross_entropy(x, y, pos_weight=WEIGHTS)
+    for c, w in enumerate(WEIGHTS.tolist()):
+        alone = binary_cross_entropy(x[:, c], y[:, c], pos_weight=w)
+        torch.testing.assert_close(losses[:, c], alone)
+
+
+def test_pos_weight_zero_counts():
+    losses = binary_cross_entropy(real([0.0, 0.0]), real([1.0, 0.0]), pos_weight=0.0)
+    torch.testing.assert_close(losses, real([0.0, math.log(2)]))
+
+
+def test_pos_weight_gets_a_gradient():
+    # The derivative of w log(4/3) with respect to w.
+    w = real([1.0, 1.0]).requires_grad_()
+    losses = binary_cross_entropy(real([[math.log(3), 0.0]]), real([[1.0, 0.0]]), pos_weight=w)
+    (slope,) = torch.autograd.grad(losses.sum(), w)
+    torch.testing.assert_close(slope, real([math.log(4 / 3), 0.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_another_dtype_leave_the_dtype_alone(dtype):
+    x, y = torch.zeros(2, 3, dtype=dtype), torch.ones(2, 3, dtype=torch.int64)
+    assert binary_cross_entropy(x, y, pos_weight=WEIGHTS).dtype == dtype
+
+
+def test_bool_and_integer_targets_are_cast():
+    x = torch.tensor([0.5, -2.0])
+    expected = binary_cross_entropy(x, torch.tensor([1.0, 0.0]))
+    for targets in (torch.tensor([1, 0]), torch.tensor([True, False])):
+        assert binary_cross_entropy(x, targets).equal(expected)
+
+
+def test_second_derivative_at_zero_is_a_quarter():
+    # p (1 - p) at p = 1/2; a form in |x| gives 0 here.
+    x = real([0.0]).requires_grad_()
+    (slope,) = torch.autograd.grad(binary_cross_entropy(x, real([1.0])).sum(), x, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    assert (slope.item(), bend.item()) == (-0.5, 0.25)
