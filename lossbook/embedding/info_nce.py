@@ -83,7 +83,7 @@ def nt_xent(views1: Tensor, views2: Tensor, *, temperature: float = 0.5) -> Tens
         >>> import torch
         >>> views1 = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
         >>> nt_xent(views1, torch.tensor([[3.0, 0.0], [1.0, 0.0]]))
-        tensor([0.7586, 1.0986, 0.7586, 2.1269])
+        tensor([0.7586, 1.0986, 0.7586, 2.7586])
     """
     _check("views1", views1, "views2", views2, temperature)
 

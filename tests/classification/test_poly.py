@@ -127,7 +127,7 @@ def cases():
                 "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
                 # p_t = 1/3: log 3 + 2/3.
                 "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3) + 2 / 3),
-                "convex": False,
+                "convex": True,
             },
         ),
         Case(
@@ -226,7 +226,7 @@ def cases():
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
                 "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3) + 2 / 3),
-                "convex": False,
+                "convex": True,
             },
         ),
     ]
@@ -273,6 +273,17 @@ def test_epsilon_below_minus_one_turns_the_gradient_round():
         loss = poly1_cross_entropy(logits, integer([0]), epsilon=-2.0).sum()
         (slope,) = torch.autograd.grad(loss, logits)
         assert math.copysign(1, slope[0, 0].item()) == sign
+
+
+@pytest.mark.parametrize(("epsilon", "convex"), [(-1.0, True), (1.0, True), (1.5, False)])
+def test_convex_for_epsilon_in_minus_one_to_one(epsilon, convex):
+    # The Hessian is (1 + epsilon p_t) V - epsilon p_t g g', where V is that of cross entropy and g
+    # its gradient: no direction bends down as long as epsilon (1 - 2 p_t) <= 1.
+    def loss(logits):
+        return poly1_cross_entropy(logits, integer([0]), epsilon=epsilon).sum()
+
+    hessian = torch.autograd.functional.hessian(loss, real([[-3.0, 0.0, 1.0]]))[0, :, 0]
+    assert (torch.linalg.eigvalsh(hessian).min().item() > -1e-12) == convex
 
 
 def test_alpha_zero_counts():

@@ -1,0 +1,244 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lossbook.classification.bi_tempered import bi_tempered_loss, tempered_softmax
+from lossbook.classification.cross_entropy import cross_entropy
+from tests.contract import Case, integer, real
+
+
+def labels(rng):
+    return real(rng.normal(size=(4, 3)) * 2), integer(rng.integers(0, 3, 4))
+
+
+def probabilities(rng):
+    return real(rng.normal(size=(4, 3)) * 2), real(rng.dirichlet(np.ones(3), 4))
+
+
+def rows(rng):
+    return (real(rng.normal(size=(4, 3)) * 2),)
+
+
+def dense(rng):
+    return (real(rng.normal(size=(2, 3, 2))),)
+
+
+def exp_t(x, t):
+    if t == 1:
+        return np.exp(x)
+    return np.maximum(0, 1 + (1 - t) * x) ** (1 / (1 - t))
+
+
+def log_t(x, t):
+    if t == 1:
+        return np.log(x)
+    return (x ** (1 - t) - 1) / (1 - t)
+
+
+def probability(a, t):
+    """The tempered softmax over axis 1, its lambda found by bisection."""
+    if t == 1:
+        return np.exp(a) / np.exp(a).sum(1, keepdims=True)
+    low = a.max(1, keepdims=True)  # Here the sum is at least 1,
+    high = low - log_t(1 / a.shape[1], t)  # and here, where all but equal logits fall short, at most.
+    for _ in range(100):
+        middle = (low + high) / 2
+        above = exp_t(a - middle, t).sum(1, keepdims=True) > 1
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return exp_t(a - low, t)
+
+
+def targets_of(labels, C, label_smoothing):
+    q = labels if labels.ndim == 2 else np.eye(C)[labels]
+    if label_smoothing == 0:
+        return q
+    return (1 - label_smoothing * C / (C - 1)) * q + label_smoothing / (C - 1)
+
+
+def bi_tempered(logits, labels, t1=0.8, t2=1.2, label_smoothing=0.0):
+    p = probability(logits, t2)
+    q = targets_of(labels, logits.shape[1], label_smoothing)
+    surprise = np.where(q > 0, q * (log_t(q, t1) - log_t(p, t1)), 0)
+    return (surprise - (q ** (2 - t1) - p ** (2 - t1)) / (2 - t1)).sum(1)
+
+
+def bi_tempered_slope(logits, labels, t1=0.8, t2=1.2, label_smoothing=0.0):
+    p = probability(logits, t2)
+    q = targets_of(labels, logits.shape[1], label_smoothing)
+    g = (p - q) * p ** (t2 - t1)
+    escort = p**t2 / (p**t2).sum(1, keepdims=True)
+    to_logits = g - escort * g.sum(1, keepdims=True)
+    if labels.ndim == 1:
+        return (to_logits,)
+    # As many targets as classes: what the smoothing leaves of a change of them.
+    kept = 1 - label_smoothing * q.shape[1] / (q.shape[1] - 1)
+    return to_logits, np.where((q > 0) & (p > 0), kept * (log_t(q, t1) - log_t(p, t1)), np.nan)
+
+
+def tempered_slope(a, t, dim=1):
+    p = probability(a, t)
+    escort = p**t / (p**t).sum(1, keepdims=True)
+    # The gradient of sum_i p_i^2 / 2 would be easier to tell from 0 than that of sum_i p_i = 1.
+    return (p**t - escort * (p**t).sum(1, keepdims=True),)
+
+
+def simplex(a):
+    """The nearest point to `a` of the probability simplex, by sorting."""
+    ordered = a.sort(1, descending=True).values
+    ranks = torch.arange(1, a.shape[1] + 1)
+    thresholds = (ordered.cumsum(1) - 1) / ranks
+    count = (ordered > thresholds).sum(1, keepdim=True)
+    return (a - thresholds.gather(1, count - 1)).clamp_min(0)
+
+
+ROW = (real([[1.0, 0.0, -1.0]]), integer([2]))
+SOFT_ROW = (real([[1.0, 0.0, -1.0]]), real([[0.2, 0.3, 0.5]]))
+FAR = {
+    "right by 1e4": (real([[1e4, 0.0, -1e4]]), integer([0])),
+    "wrong by 1e4": (real([[1e4, 0.0, -1e4]]), integer([2])),
+    "equal logits": (real([[1e4] * 3, [0.0] * 3]), integer([0, 1])),
+    "right by 40": (real([[40.0, 0.0, 0.0]]), integer([0])),
+    "at the edge of the support": (real([[2.0, 0.0, 0.0]]), integer([1])),
+    "one-hot probabilities": (real([[30.0, 0.0, 0.0]]), real([[1.0, 0.0, 0.0]])),
+    "wrong by 1e4, soft": (real([[1e4, -1e4, 0.0]]), real([[0.0, 0.5, 0.5]])),
+    "a class ruled out": (real([[-math.inf, 0.0, 1.0]]), integer([1])),
+    "a class ruled out, soft": (real([[-math.inf, 0.0, 1.0]]), real([[0.0, 0.5, 0.5]])),
+}
+
+
+def cases():
+    return [
+        Case(
+            loss=bi_tempered_loss,
+            inputs=(labels, probabilities),
+            reference=bi_tempered,
+            settings=(
+                {},
+                {"t1": 1.0, "t2": 1.0},
+                {"t1": 0.5, "t2": 4.0},
+                {"t1": 0.5, "t2": 0.5},
+                {"t1": 0.0, "t2": 0.7, "label_smoothing": 0.1},
+                {"t1": 1.0, "t2": 1.5},
+            ),
+            adversarial=FAR,
+            domains={1: (0.0, 1.0)},
+            gradient=bi_tempered_slope,
+            classes={0: 1, 1: 1},
+            invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
+            relations={
+                "temperatures of 1 are cross entropy": lambda loss, x, y: (
+                    (loss(x, y, t1=1.0, t2=1.0), cross_entropy(x, y))
+                    if y.dim() == 1
+                    else NotImplemented
+                ),
+                "temperatures of 1 are KL for soft targets": lambda loss, x, y: (
+                    (
+                        loss(x, y, t1=1.0, t2=1.0),
+                        (y * (y.log() - x.log_softmax(1))).sum(1),
+                    )
+                    if y.dim() == 2
+                    else NotImplemented
+                ),
+                "temperatures near 1 are nearly that": lambda loss, x, y: (
+                    loss(x, y, t1=1 - 1e-12, t2=1 + 1e-12),
+                    loss(x, y, t1=1.0, t2=1.0),
+                ),
+                "one-hot probabilities are labels": lambda loss, x, y: (
+                    (loss(x, y), loss(x, torch.eye(3).double()[y]))
+                    if y.dim() == 1
+                    else NotImplemented
+                ),
+                "smoothing over the wrong classes": lambda loss, x, y: (
+                    (
+                        loss(x, y, label_smoothing=0.2),
+                        loss(x, 0.1 + 0.7 * torch.eye(3).double()[y]),
+                    )
+                    if y.dim() == 1
+                    else NotImplemented
+                ),
+                "t1 0 and t2 1 are half the squared error of the softmax": lambda loss, x, y: (
+                    loss(x, y, t1=0.0, t2=1.0),
+                    (
+                        x.softmax(1) - (torch.eye(3).double()[y] if y.dim() == 1 else y)
+                    ).square().sum(1)
+                    / 2,
+                ),
+            },
+            errors=[
+                ((real([1.0, 2.0]), integer([0])), {}, r"logits of shape \(N, C\), got \(2,\)"),
+                ((torch.zeros(1, 2, 3), integer([[0] * 3])), {}, r"\(N, C\), got \(1, 2, 3\)"),
+                ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
+                ((real([[1.0, 2.0]]), real([0.0])), {}, r"of shape \(1, 2\), got \(1,\)"),
+                (ROW, {"t1": -0.1}, r"t1 in \[0, 1\], got -0.1"),
+                (ROW, {"t1": 1.1, "t2": 2.0}, r"t1 in \[0, 1\], got 1.1"),
+                (ROW, {"t1": math.nan}, r"t1 in \[0, 1\], got nan"),
+                (ROW, {"t1": 0.0, "t2": 0.0}, r"t2 > 0, got 0.0"),
+                (ROW, {"t2": -1.0}, r"t2 > 0, got -1.0"),
+                (ROW, {"t2": math.nan}, r"t2 > 0, got nan"),
+                (ROW, {"t1": 0.8, "t2": 0.7}, r"t1 <= t2, got t1 = 0.8 and t2 = 0.7"),
+                (ROW, {"label_smoothing": 1.0}, r"in \[0, 1\), got 1.0"),
+                (ROW, {"label_smoothing": -0.1}, r"in \[0, 1\), got -0.1"),
+                (ROW, {"label_smoothing": math.nan}, r"in \[0, 1\), got nan"),
+                (
+                    (torch.zeros(2, 1), integer([0, 0])),
+                    {"label_smoothing": 0.1},
+                    "at least 2 classes with label_smoothing, got 1",
+                ),
+            ],
+            facts={
+                # An integer label costs at most 1 / (1 - t1) = 5.
+                "range": (0.0, 5.0),
+                "perfect": ((real([[0.3, 0.0, 0.0]]), tempered_softmax(real([[0.3, 0, 0]]), t=1.2)), 0),
+                # p = 1/3: (1 - 3^-0.2) / 0.2 - (1 - 3 (1/3)^1.2) / 1.2.
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    (1 - 3**-0.2) / 0.2 - (1 - 3**-0.2) / 1.2,
+                ),
+                "convex": False,
+            },
+        ),
+        Case(
+            loss=tempered_softmax,
+            inputs=(rows, dense),
+            reference=lambda a, t: probability(a, t),
+            settings=({"t": 1.2}, {"t": 1.0}, {"t": 0.5}, {"t": 4.0}, {"t": 0.1}),
+            adversarial={
+                "apart by 1e4": (real([[1e4, 0.0, -1e4]]),),
+                "equal logits": (real([[1e4] * 3, [0.0] * 3]),),
+                "at the edge of the support": (real([[2.0, 0.0, 0.0]]),),
+                "a class ruled out": (real([[-math.inf, 0.0, 1.0]]),),
+            },
+            classes={0: 1, "values": 1},
+            invariances={"shift of the logits": lambda a: (a + 5.0,)},
+            relations={
+                "t 1 is the softmax": lambda loss, a: (loss(a, t=1.0), a.softmax(1)),
+                "t near 1 is nearly the softmax": lambda loss, a: (
+                    torch.stack([loss(a, t=t) for t in (1 - 1e-12, 1 + 1e-12)]),
+                    a.softmax(1).expand(2, *a.shape),
+                ),
+                "t to 0 is the nearest point of the simplex": lambda loss, a: (
+                    (loss(a, t=1e-13), simplex(a)) if a.dim() == 2 else NotImplemented
+                ),
+                "the classes may lie on any dimension": lambda loss, a: (
+                    loss(a, t=1.2),
+                    loss(a.movedim(1, 0), t=1.2, dim=0).movedim(0, 1),
+                ),
+                "it sums to 1": lambda loss, a: (
+                    loss(a, t=1.2).sum(1),
+                    torch.ones_like(a[:, 0]),
+                ),
+            },
+            errors=[
+                ((real([[1.0, 0.0]]),), {"t": 0.0}, "t > 0, got 0.0"),
+                ((real([[1.0, 0.0]]),), {"t": -1.0}, "t > 0, got -1.0"),
+                ((real([[1.0, 0.0]]),), {"t": math.nan}, "t > 0, got nan"),
+            ],
+            facts={
+                "range": (0.0, 1.0),
+                "chance": ((torch.zeros(2, 3).double(),), 1 / 3),
+                "convex": False,
+            },
+        ),
+    ]
