@@ -52,8 +52,9 @@ class _LogTemperedSoftmax(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         # d log p_i / d a_j = p_i^(t - 1) (1[i = j] - e_j), where e is p^t divided by its sum.
         (log_p,) = ctx.saved_tensors
-        inside = log_p.masked_fill(log_p == -math.inf, 0)
-        slopes = ((ctx.t - 1) * inside).exp() * gradient
+        cut = log_p == -math.inf
+        powers = ((ctx.t - 1) * log_p.masked_fill(cut, 0)).exp().masked_fill(cut, 0)
+        slopes = powers * gradient
         escort = (ctx.t * log_p).softmax(ctx.dim)
         return slopes - escort * slopes.sum(ctx.dim, keepdim=True), None, None
 

@@ -42,7 +42,9 @@ def probability(a, t):
     if t == 1:
         return np.exp(a) / np.exp(a).sum(1, keepdims=True)
     low = a.max(1, keepdims=True)  # Here the sum is at least 1,
-    high = low - log_t(1 / a.shape[1], t)  # and here, where all but equal logits fall short, at most.
+    high = low - log_t(
+        1 / a.shape[1], t
+    )  # and here, where all but equal logits fall short, at most.
     for _ in range(100):
         middle = (low + high) / 2
         above = exp_t(a - middle, t).sum(1, keepdims=True) > 1
@@ -77,13 +79,6 @@ def bi_tempered_slope(logits, labels, t1=0.8, t2=1.2, label_smoothing=0.0):
     return to_logits, np.where((q > 0) & (p > 0), kept * (log_t(q, t1) - log_t(p, t1)), np.nan)
 
 
-def tempered_slope(a, t, dim=1):
-    p = probability(a, t)
-    escort = p**t / (p**t).sum(1, keepdims=True)
-    # The gradient of sum_i p_i^2 / 2 would be easier to tell from 0 than that of sum_i p_i = 1.
-    return (p**t - escort * (p**t).sum(1, keepdims=True),)
-
-
 def simplex(a):
     """The nearest point to `a` of the probability simplex, by sorting."""
     ordered = a.sort(1, descending=True).values
@@ -104,6 +99,7 @@ FAR = {
     "one-hot probabilities": (real([[30.0, 0.0, 0.0]]), real([[1.0, 0.0, 0.0]])),
     "wrong by 1e4, soft": (real([[1e4, -1e4, 0.0]]), real([[0.0, 0.5, 0.5]])),
     "a class ruled out": (real([[-math.inf, 0.0, 1.0]]), integer([1])),
+    "the truth ruled out": (real([[-math.inf, 0.0]]), integer([0])),
     "a class ruled out, soft": (real([[-math.inf, 0.0, 1.0]]), real([[0.0, 0.5, 0.5]])),
 }
 
@@ -160,9 +156,9 @@ def cases():
                 ),
                 "t1 0 and t2 1 are half the squared error of the softmax": lambda loss, x, y: (
                     loss(x, y, t1=0.0, t2=1.0),
-                    (
-                        x.softmax(1) - (torch.eye(3).double()[y] if y.dim() == 1 else y)
-                    ).square().sum(1)
+                    (x.softmax(1) - (torch.eye(3).double()[y] if y.dim() == 1 else y))
+                    .square()
+                    .sum(1)
                     / 2,
                 ),
             },
@@ -190,7 +186,7 @@ def cases():
             facts={
                 # An integer label costs at most 1 / (1 - t1) = 5.
                 "range": (0.0, 5.0),
-                "perfect": ((real([[0.3, 0.0, 0.0]]), tempered_softmax(real([[0.3, 0, 0]]), t=1.2)), 0),
+                "perfect": ((real([[1e4, 0.0]]), real([[1.0, 0.0]])), 0.0),
                 # p = 1/3: (1 - 3^-0.2) / 0.2 - (1 - 3 (1/3)^1.2) / 1.2.
                 "chance": (
                     (torch.zeros(2, 3).double(), integer([0, 2])),
@@ -202,7 +198,7 @@ def cases():
         Case(
             loss=tempered_softmax,
             inputs=(rows, dense),
-            reference=lambda a, t: probability(a, t),
+            reference=probability,
             settings=({"t": 1.2}, {"t": 1.0}, {"t": 0.5}, {"t": 4.0}, {"t": 0.1}),
             adversarial={
                 "apart by 1e4": (real([[1e4, 0.0, -1e4]]),),
@@ -242,3 +238,84 @@ def cases():
             },
         ),
     ]
+
+
+def two(gap):
+    return real([[gap, 0.0]])
+
+
+def test_probabilities_by_hand():
+    # t 2: p = 1 / (1 + lambda - a), so 1/u + 1/(u + 3/2) = 1 at u = 3/2.
+    torch.testing.assert_close(tempered_softmax(two(1.5), t=2.0), real([[2 / 3, 1 / 3]]))
+    # t 1/2: p = (1 - (lambda - a) / 2)^2, so w^2 + (w - 0.4 / 2)^2 = 1 at w = 0.8.
+    torch.testing.assert_close(tempered_softmax(two(0.4), t=0.5), real([[0.64, 0.36]]))
+    # From a gap of 1 / (1 - t) = 2 on the other class gets nothing.
+    assert tempered_softmax(two(2.5), t=0.5).tolist() == [[1, 0]]
+
+
+def test_loss_by_hand():
+    # p = (0.64, 0.36): log_(1/2) x = 2 sqrt(x) - 2, x^(3/2) / (3/2) = (1, 0.512, 0.216) / 1.5.
+    losses = bi_tempered_loss(two(0.4), integer([0]), t1=0.5, t2=0.5)
+    torch.testing.assert_close(losses, real([2 - 2 * 0.8 - (1 - 0.512 - 0.216) / 1.5]))
+    losses = bi_tempered_loss(two(0.4), real([[0.25, 0.75]]), t1=0.5, t2=0.5)
+    root = math.sqrt(0.75)
+    surprise = 0.25 * 2 * (0.5 - 0.8) + 0.75 * 2 * (root - 0.6)
+    expected = surprise - (0.125 + 0.75 * root - 0.512 - 0.216) / 1.5
+    torch.testing.assert_close(losses, real([expected]))
+
+
+@pytest.mark.parametrize(
+    ("t1", "t2", "expected"),
+    [
+        (1.0, 1.0, 0.62870461),
+        (0.8, 1.2, 0.34298319),
+        (0.7, 1.3, 0.26295578),
+        (0.2, 4.0, 0.02919504),
+        (0.5, 0.5, 0.82602078),
+        (0.8, 0.8, 0.73738492),
+    ],
+)
+def test_values_of_the_authors_code(t1, t2, expected):
+    # With iterations enough: its default of five gives 0.82469082 at t1 = t2 = 0.5.
+    loss = bi_tempered_loss(real([[-0.5, 0.1, 2.0]]), real([[0.2, 0.5, 0.3]]), t1=t1, t2=t2)
+    assert loss.item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_table_of_the_authors_code():
+    labels = real([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.2, 0.8, 0.0]])
+    logits = real([[-0.5, 0.1, 2.0], [0.1, 1.5, -5.0], [4.0, -3.0, -6.0]])
+    for t2, expected in (
+        (1.5, [0.02301914, 0.18972909, 0.93874922]),
+        (0.8, [0.21646356, 0.41836615, 1.33997854]),
+    ):
+        losses = bi_tempered_loss(logits, labels, t1=0.5, t2=t2)
+        torch.testing.assert_close(losses, real(expected), rtol=0, atol=1e-6)
+
+
+MANY = (
+    ("normal", lambda rng, C: rng.normal(size=C)),
+    ("wide", lambda rng, C: 100 * rng.normal(size=C)),
+    ("heavy", lambda rng, C: rng.standard_cauchy(size=C)),
+    ("one against the rest", lambda _, C: np.r_[0.9, np.zeros(C - 1)]),
+    ("evenly spread", lambda _, C: np.linspace(0, 3, C)),
+    ("many small steps", lambda _, C: 1 / np.sqrt(np.arange(1, C + 1))),
+)
+TEMPERATURES = (0.05, 0.3, 0.5, 0.8, 0.99, 1.01, 1.2, 2.0, 4.0, 10.0)
+
+
+@pytest.mark.parametrize("t", TEMPERATURES)
+def test_lambda_is_the_same_for_every_class(t):
+    # What makes p the tempered softmax, besides its sum: a - log_t p is one number, lambda.
+    for C in (2, 1000, 30_000):
+        for name, draw in MANY:
+            a = draw(np.random.default_rng(C), C)
+            p = tempered_softmax(real(a)[None], t=t)[0].numpy()
+            assert p.sum() == pytest.approx(1, abs=1e-13)
+            # In units of 1 + (1 - t) x, the quantity that is raised to 1 / (1 - t).
+            unit = p ** (1 - t) if t < 1 else p ** (t - 1)
+            with np.errstate(divide="ignore"):
+                found = np.where(p > 0, a - log_t(p, t), np.inf)
+            best = found[a.argmax()]
+            off = np.where(p > 0, np.abs(found - best) * np.minimum(unit, 1), 0)
+            assert off.max() < 1e-11 * (1 + np.abs(a).max()), f"{name}, {C} classes"
+            assert (1 + (1 - t) * (a[p == 0] - best) <= 1e-12).all(), f"{name}, {C} classes"

@@ -137,7 +137,6 @@ def cases():
             peers={"torch": torch_cross_entropy},
             errors=errors("queries", "keys"),
             facts={
-                "range": (0.0, 2 / 0.07 + math.log(1 + math.exp(-2 / 0.07))),
                 "chance": (SAME, math.log(3)),
                 "convex": False,
             },
