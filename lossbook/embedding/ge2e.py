@@ -43,8 +43,87 @@ def ge2e_softmax_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tens
         >>> import torch
         >>> embeddings = torch.tensor([[[1.0, 0.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, 2.0]]])
         >>> ge2e_softmax_loss(embeddings, torch.tensor(10.0), torch.tensor(-5.0))
-        tensor([[2.4757e-03, 2.1269e+00],
-                [1.1298e-04, 1.1298e-04]])
+        tensor([[0.0025, 2.1269],
+                [0.0521, 0.0521]])
     """
-    scores, own = _scores(embeddings, scale, offset)
-    return -scores.log_softmax(2).where(own, 0).sum(2).to(embeddings.dtype)
+    scores = _scores(embeddings, scale, offset)
+    return -scores.log_softmax(2).diagonal(dim1=0, dim2=2).T.to(embeddings.dtype)
+
+
+def ge2e_contrast_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Generalized end-to-end loss, contrast form, one value per utterance, in [0, 2].
+
+    With c_k the mean of speaker k's embeddings, or for an utterance e of that speaker the mean of
+    all but e, and with the learned scale w and offset b:
+
+        S_k  = w cos(e, c_k) + b
+        loss = 1 - sigmoid(S_own) + max over the other speakers of sigmoid(S_k)
+
+    Means are of the embeddings as given; only the cosine normalizes. A zero vector has cosine 0
+    with everything and gets no gradient through it.
+
+    Args:
+        embeddings: Utterances by speaker, shape `(S, U, D)`, of any length.
+        scale: The learned w, shape `()`, kept positive by whoever trains it; the paper starts
+            from 10.
+        offset: The learned b, shape `()`; the paper starts from -5.
+
+    Returns:
+        The loss of each utterance, shape `(S, U)`, in the dtype of `embeddings`. The paper adds
+        them up.
+
+    Raises:
+        ValueError: If `embeddings` is not floating, is not of three dimensions or has fewer than
+            two speakers or utterances a speaker, or `scale` or `offset` is not a scalar.
+
+    Reference:
+        Wan et al., "Generalized End-to-End Loss for Speaker Verification", ICASSP 2018, eq. 7.
+        arXiv:1710.10467
+
+    Examples:
+        >>> import torch
+        >>> embeddings = torch.tensor([[[1.0, 0.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, 2.0]]])
+        >>> ge2e_contrast_loss(embeddings, torch.tensor(10.0), torch.tensor(-5.0))
+        tensor([[0.2756, 1.2215],
+                [0.8948, 0.8948]])
+    """
+    scores = _scores(embeddings, scale, offset)
+    own = scores.diagonal(dim1=0, dim2=2).T
+    speakers = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    # The largest sigmoid is that of the largest score.
+    rivals = scores.masked_fill(speakers[:, None], -torch.inf).amax(2)
+    return ((-own).sigmoid() + rivals.sigmoid()).to(embeddings.dtype)
+
+
+def _scores(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Score each utterance against each speaker, shape (S, U, S)."""
+    shape = tuple(embeddings.shape)
+    if embeddings.dim() != 3 or not embeddings.is_floating_point():
+        raise ValueError(
+            f"expected floating embeddings of shape (S, U, D), got {embeddings.dtype} {shape}"
+        )
+    if shape[0] < 2 or shape[1] < 2:
+        raise ValueError(f"expected embeddings of S >= 2 and U >= 2, got shape {shape}")
+    for name, given in {"scale": scale, "offset": offset}.items():
+        if given.shape != ():
+            raise ValueError(f"expected {name} of shape (), got {tuple(given.shape)}")
+
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    x = embeddings.to(wide)
+    # Sums have the directions of the means. The sum of the others is not the whole less one,
+    # since of a small remainder that would leave only rounding.
+    others = 1 - torch.eye(shape[1], dtype=wide, device=x.device)
+    units = _unit(x)
+    with torch.autocast(x.device.type, enabled=False):
+        own = (units * _unit(others @ x)).sum(2)
+        cosines = (units @ _unit(x.sum(1)).T).diagonal_scatter(own.T, dim1=0, dim2=2)
+    return scale.to(wide) * cosines + offset.to(wide)
+
+
+def _unit(x: Tensor) -> Tensor:
+    # Over its largest entry first, so that squares neither overflow nor vanish. A zero vector is
+    # divided by infinity, which leaves it 0 and stops its gradient.
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    x = x / largest.where(largest > 0, torch.inf)
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length.clamp_min(1)
