@@ -32,6 +32,17 @@ LONGEST_CELL = 16, 24  # Statements, lines.
 # What both site generators bring with them; Zensical ignores any other without a word.
 PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 
+# Losses whose chapter is not written yet: they have a short page. The list can only shrink.
+OWED = frozenset(
+    f"{family}/{stem}"
+    for family, stems in {
+        "classification": ("bi_tempered", "hinge", "poly"),
+        "distribution": ("earth_mover",),
+        "ranking": ("margin_ranking",),
+    }.items()
+    for stem in stems
+)
+
 JUPYTER = {
     "jupytext": {"formats": "md,ipynb"},
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -54,7 +65,7 @@ def relative(path: Path) -> str:
 # The trees ---------------------------------------------------------------------------------------
 
 
-def mirror(root: Path) -> Iterator[str]:
+def mirror(root: Path, owed: frozenset[str] = frozenset()) -> Iterator[str]:
     """A loss is a file, a chapter and a test of the same family and stem."""
     losses = {
         f"{p.parent.name}/{p.stem}" for f in FAMILIES for p in root.glob(f"lossbook/{f}/*.py")
@@ -66,8 +77,10 @@ def mirror(root: Path) -> Iterator[str]:
         for f in FAMILIES
         for p in root.glob(f"tests/{f}/test_*.py")
     }
+    for name in sorted(owed & chapters | owed - losses):
+        yield f"the chapter of {name} is no longer owed: take it off the list"
     for name in sorted(losses):
-        if name not in chapters:
+        if name not in chapters | owed:
             yield f"lossbook/{name}.py has no chapter docs/{name}.md"
         family, stem = name.split("/")
         if name not in tests:
@@ -466,7 +479,7 @@ def files() -> list[str]:
     for path in ROOT.rglob("*"):
         parts = path.relative_to(ROOT).parts
         hidden = any(p in made or p.endswith(".egg-info") for p in parts) or (
-            parts[0].startswith(".") and parts[0] not in (".github", ".gitignore", ".npmrc")
+            parts[0].startswith(".") and parts[0] not in (".ci", ".github", ".gitignore", ".npmrc")
         )
         own = parts[0] == "docs" and path.suffix == ".ipynb"
         if path.is_file() and not hidden and not own:
@@ -495,7 +508,7 @@ FILES = files()
 
 
 def test_the_trees_mirror_each_other():
-    assert list(mirror(ROOT)) == []
+    assert list(mirror(ROOT, OWED)) == []
 
 
 @pytest.mark.parametrize("path", LOSS_FILES, ids=relative)

@@ -118,10 +118,9 @@ def cases():
             settings=(
                 {},
                 {"t1": 1.0, "t2": 1.0},
-                {"t1": 0.5, "t2": 4.0},
+                {"t1": 1.0, "t2": 4.0},
                 {"t1": 0.5, "t2": 0.5},
                 {"t1": 0.0, "t2": 0.7, "label_smoothing": 0.1},
-                {"t1": 1.0, "t2": 1.5},
             ),
             adversarial=FAR,
             domains={1: None},
@@ -328,8 +327,8 @@ def test_lambda_is_the_same_for_every_class(t):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sum_in_low_precision(dtype):
-    # Probabilities in bfloat16 are rounded by 2^-9 each; their errors do not add up.
-    tolerance = 1e-6 if dtype == torch.float32 else 2**-9
+    # In bfloat16 every probability is rounded by up to 2^-8 of itself, equal ones alike.
+    tolerance = 1e-6 if dtype == torch.float32 else 2**-8
     for t in TEMPERATURES:
         for name, draw in MANY:
             a = real(draw(np.random.default_rng(0), 30_000))[None].to(dtype)
@@ -340,7 +339,7 @@ def test_sum_in_low_precision(dtype):
 @pytest.mark.parametrize("delta", [-1e-3, -1e-7, -1e-12, 1e-12, 1e-7, 1e-3])
 def test_temperatures_near_one(delta):
     logits, labels = real([[2.0, 0.0, -30.0]] * 2), integer([1, 2])
-    settings = {"t1": 1 - abs(delta), "t2": 1 + delta + (delta < 0) * 1e-16}
+    settings = {"t1": 1 - abs(delta), "t2": 1 + delta}
     theirs = exactly(bi_tempered, (logits, labels), settings)
     ours = bi_tempered_loss(logits, labels, **settings).numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-13)
@@ -407,8 +406,8 @@ def test_smoothing_spreads_over_the_wrong_classes():
 
 
 def test_near_a_perfect_fit_float32_keeps_its_digits():
-    # A loss near (1 - p)^2 that a difference of two numbers near 1 would bury.
-    logits = torch.tensor([[9.0, 0.0]])
-    ours = bi_tempered_loss(logits, integer([0]), t1=0.5, t2=0.7)
-    exact = bi_tempered_loss(logits.double(), integer([0]), t1=0.5, t2=0.7)
-    assert ours.item() == pytest.approx(exact.item(), rel=1e-4, abs=1e-9)
+    # p = 6e-6 of the wrong class costs about p^1.5 / 1.5, less than the rounding of 1 - (1 - p).
+    logits = torch.tensor([[50.0, 0.0]])
+    ours, exact = (bi_tempered_loss(x, integer([0]), t1=0.5) for x in (logits, logits.double()))
+    assert exact.item() < 2**-24
+    assert ours.item() == pytest.approx(exact.item(), rel=1e-3)
