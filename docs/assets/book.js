@@ -56,16 +56,21 @@ const lossbook = (() => {
     }
     document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
     for (const nav of document.querySelectorAll(".md-code__nav")) nav.setAttribute("role", "presentation");
-    for (const box of document.querySelectorAll(".katex-display, .output, .highlight pre > code")) {
+    for (const box of document.querySelectorAll(".math, .output, .highlight pre > code")) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     }
   }
 
-  // Both themes cut the end of what they copy; a shown file is copied to the byte.
+  // Both themes cut the end of what they copy; a shown file is copied to the byte, and of a
+  // doctest what one types.
   document.addEventListener("click", event => {
     const button = event.target.closest("[data-clipboard-target], .md-code__button");
-    const code = button?.closest(".highlight:has(.filename)")?.querySelector("code");
-    if (code) button.dataset.clipboardText = code.textContent;
+    const block = button?.closest(".highlight");
+    const code = block?.querySelector("code");
+    if (code?.querySelector(".gp")) {
+      const typed = code.textContent.split("\n").filter(line => /^(>>>|\.\.\.)( |$)/.test(line));
+      button.dataset.clipboardText = typed.map(line => line.slice(4)).join("\n");
+    } else if (block?.matches(":has(.filename)")) button.dataset.clipboardText = code.textContent;
   }, true);
 
   start();

@@ -38,9 +38,11 @@ def entries(path: Path = BIBLIOGRAPHY) -> dict[str, Any]:
 
 def short(key: str) -> str:
     """Name a work as the text does: `Lin et al., 2017`."""
+    from pybtex.richtext import Text
+
     entry = entries()[key]
     names = [str(" ".join(p.prelast_names + p.last_names)) for p in entry.persons["author"]]
-    names = [re.sub(r"[{}\\'\"`^~]", "", name) for name in names]
+    names = [Text.from_latex(name).render_as("text") for name in names]
     who = names[0] if len(names) == 1 else f"{names[0]} and {names[1]}"
     return f"{who if len(names) < 3 else names[0] + ' et al.'}, {entry.fields['year']}"
 
@@ -56,8 +58,13 @@ def full(key: str) -> str:
     return " ".join(str(entry.text.render(backend)).split())
 
 
-def cite(text: str, path: Path) -> tuple[str, list[str]]:
+def cite(text: str, path: Path, line: int = 1) -> tuple[str, list[str]]:
     """Replace the citations of a text by links to its list of references.
+
+    Args:
+        text: Markdown.
+        path: The file that it stands in.
+        line: The line of the file on which it starts.
 
     Returns:
         The text, and the keys that it cites in the order of their first use.
@@ -70,8 +77,8 @@ def cite(text: str, path: Path) -> tuple[str, list[str]]:
     def link(match: re.Match[str]) -> str:
         key = match["key"]
         if key not in entries():
-            line = text[: match.start()].count("\n") + 1
-            raise ChapterError(path, line, f"{key!r} is not in {BIBLIOGRAPHY.name}")
+            at = line + text[: match.start()].count("\n")
+            raise ChapterError(path, at, f"{key!r} is not in {BIBLIOGRAPHY.name}")
         keys.append(key)
         where = f", {match['where']}" if match["where"] else ""
         return f"([{short(key)}](#ref-{key}){where})"

@@ -12,6 +12,7 @@ from lossbook import __version__
 from lossbook.book import cite
 from lossbook.book.chapters import ROOT, Chapter
 from lossbook.book.run import Run
+from lossbook.book.tex import outside_fences
 
 _FOLDED = re.compile(
     r'^(?P<mark>\?\?\?\+?|!!!) (?P<kind>\w+)(?: "(?P<title>[^"]*)")?\n(?P<body>(?:(?: {4}.*)?\n)+)',
@@ -60,13 +61,8 @@ def publish(chapter: Chapter, run: Run, settings: dict[str, Any]) -> str:
 
 def _markdown(text: str, chapter: Chapter, address: str, site: str) -> str:
     """Turn what only the site can show into what a notebook can."""
-    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.S)
     text = re.sub(r'^--8<-- "([^"]+)"\n', lambda m: (ROOT / m[1]).read_text(), text, flags=re.M)
     text = _FOLDED.sub(_unfold, text)
-    text = cite._CITATION.sub(
-        lambda m: f"({cite.short(m['key'])}{', ' + m['where'] if m['where'] else ''})", text
-    )
-    text = _REFERENCE.sub(lambda m: f"[{m[1]}]({site.rstrip('/')}/api/)", text)
     folder = chapter.name.rpartition("/")[0]
 
     def absolute(match: re.Match[str]) -> str:
@@ -79,7 +75,15 @@ def _markdown(text: str, chapter: Chapter, address: str, site: str) -> str:
             target = site.rstrip("/") + "/" + page + (f"#{anchor}" if anchor else "")
         return f"[{match[1]}]({target})"
 
-    return _LINK.sub(absolute, text).strip("\n")
+    def prose(text: str) -> str:
+        text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.S)
+        text = cite._CITATION.sub(
+            lambda m: f"({cite.short(m['key'])}{', ' + m['where'] if m['where'] else ''})", text
+        )
+        text = _REFERENCE.sub(lambda m: f"[{m[1]}]({site.rstrip('/')}/api/)", text)
+        return _LINK.sub(absolute, text)
+
+    return outside_fences(text, prose).strip("\n")
 
 
 def _unfold(match: re.Match[str]) -> str:

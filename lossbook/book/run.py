@@ -18,7 +18,7 @@ from lossbook.book.chapters import BUILD, ROOT, Block, Chapter, ChapterError, re
 from lossbook.book.charts import draw
 from lossbook.book.kernel import CHART, DOCTEST
 
-CELL_SECONDS = 120
+START_SECONDS = CELL_SECONDS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _UNTRACKED = {"build", "site", "node_modules", "__pycache__"}
 
@@ -196,30 +196,36 @@ async def _execute(chapter: Chapter, seconds: int) -> list[Result]:
             notebook,
             config=config,
             kernel_name="python3",
-            timeout=seconds,
-            startup_timeout=120,
+            timeout=START_SECONDS,
+            startup_timeout=START_SECONDS,
             shutdown_kernel="immediate",
             coalesce_streams=True,
             extra_arguments=["--HistoryManager.enabled=False"],
             resources={"metadata": {"path": str(work)}},
         )
-        async with client.async_setup_kernel(env=_environment(work)):
-            await client.async_execute_cell(notebook.cells[0], 0)
-            for i, result in enumerate(results, 1):
-                cell = notebook.cells[i]
-                try:
-                    await client.async_execute_cell(cell, i)
-                except CellExecutionError:
-                    pass  # The error is among the outputs, with its line.
-                except CellTimeoutError:
-                    result.error = f"the cell took more than {seconds} s"
-                except DeadKernelError:
-                    result.error = "the kernel died"
-                _collect(chapter, result, cell)
-                if result.error and result.error.startswith("the "):
-                    for rest in results[i:]:
-                        rest.error = f"not run: line {result.line}: {result.error}"
-                    break
+        try:
+            async with client.async_setup_kernel(env=_environment(work)):
+                await client.async_execute_cell(notebook.cells[0], 0)
+                client.timeout, lost = seconds, ""
+                for i, result in enumerate(results, 1):
+                    cell = notebook.cells[i]
+                    try:
+                        await client.async_execute_cell(cell, i)
+                    except CellExecutionError:
+                        pass  # The error is among the outputs, with its line.
+                    except CellTimeoutError:
+                        lost = f"the cell took more than {seconds} s"
+                    except DeadKernelError:
+                        lost = "the kernel died"
+                    _collect(chapter, result, cell)
+                    if lost:
+                        result.error = lost
+                        for rest in results[i:]:
+                            rest.error = f"not run: line {result.line}: {lost}"
+                        break
+        except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
+            for result in results:
+                result.error = result.error or f"the kernel failed: {_ANSI.sub('', str(error))}"
     return results
 
 

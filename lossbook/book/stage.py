@@ -127,10 +127,10 @@ def _error(text: str) -> str:
 def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, str | bytes]:
     """Make the files of one chapter: its page, its charts and its notebook."""
     files: dict[str, str | bytes] = {}
-    text = include(chapter.body, chapter.path)
+    text, keys = cite.cite(chapter.body, chapter.path, chapter.body_line)
+    text = include(text, chapter.path, chapter.body_line)
     text = re.sub(r"<!-- losses: (\S+) -->", lambda m: _losses(m[1], chapter, chapters), text)
     text, results = _mark(text, run.results)
-    text, keys = cite.cite(text, chapter.path)
     text = tex.render(text)
     for i, result in enumerate(results):
         html = "".join(_output(output, chapter, files) for output in result.outputs)
@@ -171,14 +171,14 @@ def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
     return "\n".join(lines)
 
 
-def include(text: str, path: Path) -> str:
-    """Insert the files that `--8<-- "path"` lines name."""
+def include(text: str, path: Path, line: int = 1) -> str:
+    """Insert the files that `--8<-- "path"` lines name; the text starts on `line` of `path`."""
 
     def insert(match: re.Match[str]) -> str:
         source = ROOT / match[2]
         if not source.is_file():
-            line = text[: match.start()].count("\n") + 1
-            raise ChapterError(path, line, f"expected a file of the repository, got {match[2]!r}")
+            at = line + text[: match.start()].count("\n")
+            raise ChapterError(path, at, f"expected a file of the repository, got {match[2]!r}")
         return "".join(match[1] + line for line in source.read_text().splitlines(keepends=True))
 
     return _INCLUDE.sub(insert, text)
@@ -327,7 +327,6 @@ def _assets() -> dict[str, bytes]:
         "assets/katex/katex.min.css": katex / "katex.min.css",
         "assets/vega.min.js": modules / "vega/build/vega.min.js",
         "assets/fonts/inter.woff2": inter / "inter-latin-wght-normal.woff2",
-        "assets/fonts/inter-italic.woff2": inter / "inter-latin-wght-italic.woff2",
         "assets/fonts/jetbrains-mono.woff2": mono / "jetbrains-mono-latin-400-normal.woff2",
     }
     return {name: path.read_bytes() for name, path in found.items()}

@@ -52,6 +52,7 @@ def node() -> str:
 
 
 _done: dict[tuple[str, bool], str] = {}
+_refused: dict[tuple[str, bool], str] = {}
 
 
 def typeset(formulas: Iterable[tuple[str, bool]]) -> dict[str, str]:
@@ -63,27 +64,29 @@ def typeset(formulas: Iterable[tuple[str, bool]]) -> dict[str, str]:
     Returns:
         What KaTeX said of each formula that it refused; those are shown as their source.
     """
-    new = [formula for formula in dict.fromkeys(formulas) if formula not in _done]
-    if not new:
-        return {}
+    formulas = list(dict.fromkeys(formulas))
+    if new := [formula for formula in formulas if formula not in _done]:
+        _ask_katex(new)
+    return {formula[0]: _refused[formula] for formula in formulas if formula in _refused}
+
+
+def _ask_katex(formulas: list[tuple[str, bool]]) -> None:
     run = subprocess.run(
         [node(), "-e", _SCRIPT],
-        input="\n".join(map(json.dumps, new)) + "\n",
+        input="\n".join(map(json.dumps, formulas)) + "\n",
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     answers = run.stdout.splitlines()
-    if len(answers) != len(new):
+    if len(answers) != len(formulas):
         raise RuntimeError(f"KaTeX did not run (is node_modules installed?): {run.stderr.strip()}")
-    refused = {}
-    for formula, line in zip(new, answers, strict=True):
+    for formula, line in zip(formulas, answers, strict=True):
         answer = json.loads(line)
         if "error" in answer:
-            refused[formula[0]] = answer["error"]
+            _refused[formula] = answer["error"]
         _done[formula] = answer.get("html") or f"<code>{escape(formula[0])}</code>"
-    return refused
 
 
 def formulas(text: str) -> list[tuple[str, bool]]:
@@ -103,7 +106,7 @@ def render(text: str) -> str:
     typeset(formulas(text))
 
     def replace(tex: str, display: bool, indent: str) -> str:
-        html = _done[tex, display]
+        html = _done[tex, display].replace("\n", " ")
         if display and not indent:
             return f'<div class="math">{html}</div>'
         # Inside a paragraph or a list, Markdown reads the text between the tags: hide its marks.
@@ -122,8 +125,13 @@ def _walk(text: str, replace: Callable[[str, bool, str], str]) -> str:
             return replace(match["inline"], False, "")
         return match[0]
 
+    return outside_fences(text, lambda prose: _TOKENS.sub(token, prose))
+
+
+def outside_fences(text: str, change: Callable[[str], str]) -> str:
+    """Change a Markdown text, but none of its fenced blocks."""
     parts, end = [], 0
     for fence in _FENCED.finditer(text):
-        parts += [_TOKENS.sub(token, text[end : fence.start()]), fence[0]]
+        parts += [change(text[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*parts, _TOKENS.sub(token, text[end:])])
+    return "".join([*parts, change(text[end:])])

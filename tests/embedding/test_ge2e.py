@@ -78,6 +78,8 @@ ADVERSARIAL = {
     ),
     "squares overflow": (real([[[1e200, 0.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1e200]]]), W, B),
 }
+# The first utterance is opposite to its own kind, and lies on the other speaker.
+RIVALS = real([[[1.0, 0.0], [-1.0, 0.0]], [[1.0, 0.0]] * 2])
 GOOD = torch.zeros(2, 3, 4)
 W32, B32 = torch.tensor(10.0), torch.tensor(-5.0)
 
