@@ -28,7 +28,7 @@ def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
         `predictions`.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `predictions` is not floating or the shapes differ.
 
     Reference:
         Laplace, "Mémoire sur la probabilité des causes par les évènements", Mémoires de
@@ -39,6 +39,8 @@ def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
         >>> absolute_error(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 11.0]))
         tensor([0.5000, 3.0000])
     """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"

@@ -31,7 +31,7 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
         does not fit it (in float32 above x = 88.7).
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `log_rates` is not floating or the shapes differ.
 
     Reference:
         Nelder and Wedderburn, "Generalized Linear Models", Journal of the Royal Statistical
@@ -44,6 +44,8 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
         >>> poisson_nll(torch.tensor([0.0, 1.0]), torch.tensor([3, 0]), full=True)
         tensor([2.7918, 2.7183])
     """
+    if not log_rates.is_floating_point():
+        raise ValueError(f"expected floating log_rates, got {log_rates.dtype}")
     if log_rates.shape != counts.shape:
         raise ValueError(
             f"expected counts of shape {tuple(log_rates.shape)}, got {tuple(counts.shape)}"

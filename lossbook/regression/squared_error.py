@@ -27,7 +27,7 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
         `predictions`; inf where the square does not fit it (in float16 from |r| = 256).
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `predictions` is not floating or the shapes differ.
 
     Reference:
         Gauss, "Theoria motus corporum coelestium in sectionibus conicis solem ambientium",
@@ -38,6 +38,8 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
         >>> squared_error(torch.tensor([0.5, 8.0]), torch.tensor([0.0, 11.0]))
         tensor([0.2500, 9.0000])
     """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"

@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional as F
 
@@ -318,13 +317,13 @@ def test_margin_may_be_any_number():
     assert weston_watkins_loss(scores, integer([1]), margin=0.0).item() == 2.5
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_many_classes_in_half_precision(dtype):
-    # 999 wrong classes that violate by 1.5; added one by one, bfloat16 stops at 384.
-    scores = torch.zeros(1, 1000, dtype=dtype)
-    scores[0, 0] = -0.5
-    losses = weston_watkins_loss(scores, integer([0]))
-    assert losses.item() == torch.tensor(1498.5, dtype=dtype).item()
+def test_many_classes_in_half_precision():
+    # 999 wrong classes that violate by 1.5; added one by one, bfloat16 stops at 768.
+    for dtype in (torch.float16, torch.bfloat16):
+        scores = torch.zeros(1, 1000, dtype=dtype)
+        scores[0, 0] = -0.5
+        losses = weston_watkins_loss(scores, integer([0]))
+        assert losses.item() == torch.tensor(1498.5, dtype=dtype).item()
 
 
 def test_sum_of_scores_and_margin_in_half_precision():

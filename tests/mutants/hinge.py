@@ -99,9 +99,10 @@ def _(scores, targets):
     return hinge(scores, 2 * targets - 1) ** 2
 
 
-@MUTANTS.of("squared_hinge_loss", "the root has no slope at 0", killed_by="extremes")
+@MUTANTS.of("squared_hinge_loss", "right scores squared, too, then hidden", killed_by="extremes")
 def _(scores, targets):
-    return (hinge(scores, targets) ** 4).sqrt()
+    gap = 1 - targets * scores
+    return (gap > 0).to(gap) * gap**2
 
 
 @MUTANTS.of("squared_hinge_loss", "one factor detached", killed_by="gradient")
@@ -109,10 +110,10 @@ def _(scores, targets):
     return hinge(scores, targets) * hinge(scores, targets).detach()
 
 
-@MUTANTS.of("squared_hinge_loss", "overflows on the side that costs nothing", killed_by="extremes")
+@MUTANTS.of("squared_hinge_loss", "quadratic only near the margin", killed_by="value")
 def _(scores, targets):
-    gap = 1 - targets * scores
-    return (gap > 0).to(gap) * gap**8 / gap.abs().clamp_min(1e-3) ** 6
+    gap = hinge(scores, targets)
+    return torch.where(gap < 2, gap**2, 4 * (gap - 1))
 
 
 @MUTANTS.of("squared_hinge_loss", "(N, 1) against (N,) broadcasts", killed_by="errors")
@@ -183,7 +184,11 @@ def _(scores, labels, *, margin=1.0):
     return (margin + rival - of_truth(scores, labels).squeeze(1)).relu()
 
 
-@MUTANTS.of("crammer_singer_loss", "computed in bfloat16", killed_by="bfloat16")
+@MUTANTS.of(
+    "crammer_singer_loss",
+    "subtracted in half precision",
+    killed_by="test_sum_of_scores_and_margin_in_half_precision",
+)
 def _(scores, labels, *, margin=1.0):
     rival = without_truth(scores, labels).amax(1)
     return (margin + rival - of_truth(scores, labels).squeeze(1)).relu()
@@ -247,13 +252,17 @@ def _(scores, labels, *, margin=1.0):
     return gaps.relu().sum(1)
 
 
-@MUTANTS.of("weston_watkins_loss", "the truth masked after an overflow", killed_by="float16")
+@MUTANTS.of("weston_watkins_loss", "the truth hidden under a 0 competes", killed_by="value")
 def _(scores, labels, *, margin=1.0):
-    wrong = 1 - F.one_hot(labels, scores.shape[1]).to(scores)
-    return (wrong * (margin + scores - of_truth(scores, labels)).relu() * 2**15).sum(1) / 2**15
+    wrong = scores * (1 - F.one_hot(labels, scores.shape[1]))
+    return (margin + wrong - of_truth(scores, labels)).relu().sum(1)
 
 
-@MUTANTS.of("weston_watkins_loss", "computed in bfloat16", killed_by="bfloat16")
+@MUTANTS.of(
+    "weston_watkins_loss",
+    "added one by one in half precision",
+    killed_by="test_many_classes_in_half_precision",
+)
 def _(scores, labels, *, margin=1.0):
     gaps = (margin + without_truth(scores, labels) - of_truth(scores, labels)).relu()
     return sum(gaps.unbind(1))

@@ -79,6 +79,11 @@ def cases():
                 "scikit-learn": sklearn_mae,
             },
             errors=[
+                (
+                    (torch.ones(3).long(), torch.ones(3)),
+                    {},
+                    "floating predictions, got torch.int64",
+                ),
                 ((torch.zeros(3, 1), torch.zeros(3)), {}, r"targets of shape \(3, 1\), got \(3,\)"),
                 ((torch.zeros(3), torch.zeros(())), {}, r"targets of shape \(3,\), got \(\)"),
                 ((torch.zeros(4, 3), torch.zeros(1, 3)), {}, r"shape \(4, 3\), got \(1, 3\)"),

@@ -122,6 +122,7 @@ def cases():
                 "keras": keras_poisson,
             },
             errors=[
+                ((torch.ones(3).long(), torch.ones(3)), {}, "floating log_rates, got torch.int64"),
                 ((torch.zeros(3, 1), torch.zeros(3)), {}, r"counts of shape \(3, 1\), got \(3,\)"),
                 ((torch.zeros(3), torch.zeros(())), {}, r"counts of shape \(3,\), got \(\)"),
                 ((torch.zeros(4, 3), torch.zeros(1, 3)), {}, r"shape \(4, 3\), got \(1, 3\)"),
