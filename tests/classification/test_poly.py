@@ -258,6 +258,14 @@ def test_cross_entropy_is_its_series():
     assert rest.item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_small_miss_in_float32():
+    # 1 - p_t is 6e-6, but 1 minus a p_t rounded to float32 is off by up to 3e-8.
+    logits, labels = torch.tensor([[12.0, 0.0]]), integer([0])
+    ours = poly1_cross_entropy(logits, labels, epsilon=1e3)
+    exact = poly1_cross_entropy(logits.double(), labels, epsilon=1e3)
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-6, atol=0)
+
+
 def test_epsilon_minus_one_cancels_the_first_term():
     # Near p_t = 1 the loss is (1 - p_t)^2 / 2 and more, without cancellation to 0 or below.
     logits = real([[0.0, -7.0]])
