@@ -90,7 +90,7 @@ def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
         The probabilities, shape `(*)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `t` is not positive.
+        ValueError: If `logits` is not floating or `t` is not positive.
 
     Reference:
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS
@@ -101,6 +101,8 @@ def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
         >>> tempered_softmax(torch.tensor([[2.0, 0.0, -2.0]]), t=2.0)
         tensor([[0.5623, 0.2647, 0.1731]])
     """
+    if not logits.is_floating_point():
+        raise ValueError(f"expected floating logits, got {logits.dtype}")
     if not t > 0:
         raise ValueError(f"expected t > 0, got {t}")
 
@@ -143,9 +145,9 @@ def bi_tempered_loss(
         The loss of each example, shape `(N,)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` is not of shape `(N, C)`, `labels` has another shape, `t1` is
-            outside [0, 1], `t2` is not positive, `t1` exceeds `t2`, `label_smoothing` is outside
-            [0, 1), or there is smoothing and C is less than 2.
+        ValueError: If `logits` is not floating or not of shape `(N, C)`, `labels` has another
+            shape, `t1` is outside [0, 1], `t2` is not positive, `t1` exceeds `t2`,
+            `label_smoothing` is outside [0, 1), or there is smoothing and C is less than 2.
 
     Reference:
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS
@@ -157,8 +159,10 @@ def bi_tempered_loss(
         >>> bi_tempered_loss(logits, torch.tensor([0, 0]))
         tensor([0.1096, 4.8780])
     """
-    if logits.dim() != 2:
-        raise ValueError(f"expected logits of shape (N, C), got {tuple(logits.shape)}")
+    if logits.dim() != 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"expected floating logits of shape (N, C), got {logits.dtype} {tuple(logits.shape)}"
+        )
     soft = labels.is_floating_point()
     expected = logits.shape if soft else logits.shape[:1]
     if labels.shape != expected:
@@ -198,8 +202,5 @@ def bi_tempered_loss(
     # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
     reached = torch.where((targets == 0) & (log_p == -math.inf), log_q, log_p)
     surprises = targets * (_log_t(log_q, t1) - _log_t(reached, t1))
-    return (
-        (surprises + ((power * log_p).exp() - (power * log_q).exp()) / power)
-        .sum(1)
-        .to(logits.dtype)
-    )
+    excess = ((power * log_p).exp() - (power * log_q).exp()) / power
+    return (surprises + excess).sum(1).to(logits.dtype)

@@ -31,8 +31,8 @@ def binary_cross_entropy(
         The loss of each logit, shape `(*)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If the shapes of `logits` and `targets` differ, or a `pos_weight` tensor does
-            not have one element per class on dimension 1.
+        ValueError: If `logits` is not floating, `targets` has another shape, or a `pos_weight`
+            tensor does not have one element per class on dimension 1.
 
     Reference:
         Good, "Rational Decisions", Journal of the Royal Statistical Society B 14, 1952.
@@ -44,6 +44,8 @@ def binary_cross_entropy(
         >>> binary_cross_entropy(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 1.0]))
         tensor([0.6931, 3.0486])
     """
+    if not logits.is_floating_point():
+        raise ValueError(f"expected floating logits, got {logits.dtype}")
     if logits.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"

@@ -27,7 +27,7 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         The loss of each score, shape `(*)`, in the dtype of `scores`.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `scores` is not floating or the shapes differ.
 
     Reference:
         Cortes and Vapnik, "Support-Vector Networks", Machine Learning 20, 1995.
@@ -37,6 +37,8 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         >>> hinge_loss(torch.tensor([0.25, 0.25, 3.0]), torch.tensor([1, -1, 1]))
         tensor([0.7500, 1.2500, 0.0000])
     """
+    if not scores.is_floating_point():
+        raise ValueError(f"expected floating scores, got {scores.dtype}")
     if scores.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(scores.shape)}, got {tuple(targets.shape)}"
@@ -63,7 +65,7 @@ def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         The loss of each score, shape `(*)`, in the dtype of `scores`.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `scores` is not floating or the shapes differ.
 
     Reference:
         Cortes and Vapnik, "Support-Vector Networks", Machine Learning 20, 1995, with the slack to
@@ -74,6 +76,8 @@ def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         >>> squared_hinge_loss(torch.tensor([0.25, 0.25, 3.0]), torch.tensor([1, -1, 1]))
         tensor([0.5625, 1.5625, 0.0000])
     """
+    if not scores.is_floating_point():
+        raise ValueError(f"expected floating scores, got {scores.dtype}")
     if scores.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(scores.shape)}, got {tuple(targets.shape)}"
@@ -100,8 +104,8 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         The loss of each example, shape `(N,)`, in the dtype of `scores`.
 
     Raises:
-        ValueError: If `scores` is not of shape `(N, C)` with C at least 2, or `labels` not of
-            shape `(N,)`.
+        ValueError: If `scores` is not floating or not of shape `(N, C)` with C at least 2, or
+            `labels` is not of shape `(N,)`.
 
     Reference:
         Crammer and Singer, "On the Algorithmic Implementation of Multiclass Kernel-based Vector
@@ -113,8 +117,11 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         >>> crammer_singer_loss(scores, torch.tensor([0, 2]))
         tensor([0.5000, 3.0000])
     """
-    if scores.dim() != 2 or scores.shape[1] < 2:
-        raise ValueError(f"expected scores of shape (N, C) with C >= 2, got {tuple(scores.shape)}")
+    if scores.dim() != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+        raise ValueError(
+            "expected floating scores of shape (N, C) with C >= 2, "
+            f"got {scores.dtype} {tuple(scores.shape)}"
+        )
     if labels.shape != scores.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(scores.shape[:1])}, got {tuple(labels.shape)}"
@@ -147,7 +154,8 @@ def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         The loss of each example, shape `(N,)`, in the dtype of `scores`.
 
     Raises:
-        ValueError: If `scores` is not of shape `(N, C)` or `labels` not of shape `(N,)`.
+        ValueError: If `scores` is not floating or not of shape `(N, C)`, or `labels` is not of
+            shape `(N,)`.
 
     Reference:
         Weston and Watkins, "Support Vector Machines for Multi-Class Pattern Recognition", ESANN
@@ -159,8 +167,10 @@ def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         >>> weston_watkins_loss(scores, torch.tensor([0, 2]))
         tensor([0.5000, 5.5000])
     """
-    if scores.dim() != 2:
-        raise ValueError(f"expected scores of shape (N, C), got {tuple(scores.shape)}")
+    if scores.dim() != 2 or not scores.is_floating_point():
+        raise ValueError(
+            f"expected floating scores of shape (N, C), got {scores.dtype} {tuple(scores.shape)}"
+        )
     if labels.shape != scores.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(scores.shape[:1])}, got {tuple(labels.shape)}"

@@ -32,7 +32,8 @@ def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0)
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` has fewer than two dimensions or `labels` has another shape.
+        ValueError: If `logits` is not floating or has fewer than two dimensions, or `labels` has
+            another shape.
 
     Reference:
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
@@ -44,8 +45,10 @@ def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0)
         >>> poly1_cross_entropy(logits, torch.tensor([0, 0]))
         tensor([1.1931, 0.0960])
     """
-    if logits.dim() < 2:
-        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    if logits.dim() < 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
+        )
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")
@@ -83,7 +86,8 @@ def poly1_focal_loss(
         The loss of each logit, shape `(*)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If the shapes differ, `gamma` is negative or `alpha` is outside [0, 1].
+        ValueError: If `logits` is not floating, the shapes differ, `gamma` is negative or `alpha`
+            is outside [0, 1].
 
     Reference:
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
@@ -94,6 +98,8 @@ def poly1_focal_loss(
         >>> poly1_focal_loss(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
         tensor([0.0746, 0.0002])
     """
+    if not logits.is_floating_point():
+        raise ValueError(f"expected floating logits, got {logits.dtype}")
     if logits.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"
@@ -134,7 +140,8 @@ def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> T
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` has fewer than two dimensions or `labels` has another shape.
+        ValueError: If `logits` is not floating or has fewer than two dimensions, or `labels` has
+            another shape.
 
     Reference:
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
@@ -146,8 +153,10 @@ def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> T
         >>> poly_loss(logits, torch.tensor([0, 0]), epsilons=[1.0, 2.0])
         tensor([1.6931, 0.1005])
     """
-    if logits.dim() < 2:
-        raise ValueError(f"expected logits of shape (N, C, *), got {tuple(logits.shape)}")
+    if logits.dim() < 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
+        )
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")

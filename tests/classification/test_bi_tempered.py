@@ -167,8 +167,9 @@ def cases():
                 ),
             },
             errors=[
-                ((real([1.0, 2.0]), integer([0])), {}, r"logits of shape \(N, C\), got \(2,\)"),
-                ((torch.zeros(1, 2, 3), integer([[0] * 3])), {}, r"\(N, C\), got \(1, 2, 3\)"),
+                ((real([1.0, 2.0]), integer([0])), {}, r"shape \(N, C\), got .* \(2,\)"),
+                ((torch.zeros(1, 2, 3), integer([[0] * 3])), {}, r"\(N, C\), got .* \(1, 2, 3\)"),
+                ((integer([[1, 2]]), integer([0])), {}, "floating logits .*, got torch.int64"),
                 ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
                 ((real([[1.0, 2.0]]), real([0.0])), {}, r"of shape \(1, 2\), got \(1,\)"),
                 (ROW, {"t1": -0.1}, r"t1 in \[0, 1\], got -0.1"),
@@ -231,6 +232,7 @@ def cases():
                 ),
             },
             errors=[
+                ((integer([[1, 0]]),), {"t": 1.2}, "floating logits, got torch.int64"),
                 ((real([[1.0, 0.0]]),), {"t": 0.0}, "t > 0, got 0.0"),
                 ((real([[1.0, 0.0]]),), {"t": -1.0}, "t > 0, got -1.0"),
                 ((real([[1.0, 0.0]]),), {"t": math.nan}, "t > 0, got nan"),
@@ -336,14 +338,13 @@ def test_sum_in_low_precision(dtype):
             assert total == pytest.approx(1, abs=tolerance), f"{name}, t = {t}"
 
 
-@pytest.mark.parametrize("delta", [-1e-3, -1e-7, -1e-12, 1e-12, 1e-7, 1e-3])
-def test_temperatures_near_one(delta):
+def test_near_one():
     logits, labels = real([[2.0, 0.0, -30.0]] * 2), integer([1, 2])
-    settings = {"t1": 1 - abs(delta), "t2": 1 + delta}
-    theirs = exactly(bi_tempered, (logits, labels), settings)
-    ours = bi_tempered_loss(logits, labels, **settings).numpy()
-    np.testing.assert_allclose(ours, theirs, rtol=1e-13)
-    assert (delta**2 < 1e-12) == np.allclose(ours, cross_entropy(logits, labels), rtol=1e-5, atol=0)
+    for delta in (-1e-3, -1e-7, -1e-12, 1e-12, 1e-7, 1e-3):
+        settings = {"t1": 1 - abs(delta), "t2": 1 + delta}
+        ours = bi_tempered_loss(logits, labels, **settings)
+        exact = real(exactly(bi_tempered, (logits, labels), settings))
+        torch.testing.assert_close(ours, exact, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("t", [0.4, 0.8, 1.0, 1.2, 4.0])

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from lossbook.classification.binary_cross_entropy import binary_cross_entropy
 from lossbook.classification.cross_entropy import cross_entropy
-from tests.contract import Case, real
+from tests.contract import Case, integer, real
 
 
 def hard(rng):
@@ -123,6 +123,7 @@ def cases():
                 "scikit-learn": sklearn_log_loss,
             },
             errors=[
+                ((integer([0]), real([1.0])), {}, "floating logits, got torch.int64"),
                 (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
                 ((torch.zeros(3), torch.zeros(())), {}, r"targets of shape \(3,\), got \(\)"),
                 (ROWS, {"pos_weight": torch.ones(4)}, r"shape \(C,\).*got \(4,\) for \(4, 3\)"),

@@ -174,6 +174,7 @@ def cases():
                 "keras": lambda s, t: keras_hinge("Hinge", s, t),
             },
             errors=[
+                ((integer([2]), real([1.0])), {}, "floating scores, got torch.int64"),
                 (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
                 ((torch.zeros(3), torch.ones(())), {}, r"targets of shape \(3,\), got \(\)"),
             ],
@@ -200,6 +201,7 @@ def cases():
             },
             peers={"keras": lambda s, t: keras_hinge("SquaredHinge", s, t)},
             errors=[
+                ((integer([2]), real([1.0])), {}, "floating scores, got torch.int64"),
                 (UNEQUAL, {}, r"targets of shape \(3, 1\), got \(3,\)"),
                 ((torch.zeros(3), torch.ones(())), {}, r"targets of shape \(3,\), got \(\)"),
             ],
@@ -228,9 +230,18 @@ def cases():
             },
             peers={"scikit-learn": sklearn_multiclass, "optax": optax_multiclass},
             errors=[
-                ((torch.zeros(3), integer([0])), {}, r"shape \(N, C\) with C >= 2, got \(3,\)"),
-                ((torch.zeros(3, 1), integer([0] * 3)), {}, r"with C >= 2, got \(3, 1\)"),
-                (DENSE, {}, r"shape \(N, C\) with C >= 2, got \(2, 3, 4\)"),
+                (
+                    (torch.zeros(3), integer([0])),
+                    {},
+                    r"shape \(N, C\) with C >= 2, got torch.float32 \(3,\)",
+                ),
+                (
+                    (torch.zeros(3, 1), integer([0] * 3)),
+                    {},
+                    r"with C >= 2, got torch.float32 \(3, 1\)",
+                ),
+                (DENSE, {}, r"shape \(N, C\) with C >= 2, got torch.float32 \(2, 3, 4\)"),
+                ((integer([[0, 1]]), integer([0])), {}, r"floating scores .*, got torch.int64"),
                 ((torch.zeros(3, 2), integer([[0]] * 3)), {}, r"shape \(3,\), got \(3, 1\)"),
                 ((torch.zeros(3, 2), integer([0])), {}, r"labels of shape \(3,\), got \(1,\)"),
             ],
@@ -259,8 +270,13 @@ def cases():
             },
             peers={"torch": torch_multi_margin},
             errors=[
-                ((torch.zeros(3), integer([0])), {}, r"scores of shape \(N, C\), got \(3,\)"),
-                (DENSE, {}, r"scores of shape \(N, C\), got \(2, 3, 4\)"),
+                (
+                    (torch.zeros(3), integer([0])),
+                    {},
+                    r"scores of shape \(N, C\), got torch.float32 \(3,\)",
+                ),
+                (DENSE, {}, r"scores of shape \(N, C\), got torch.float32 \(2, 3, 4\)"),
+                ((integer([[0, 1]]), integer([0])), {}, r"floating scores .*, got torch.int64"),
                 ((torch.zeros(3, 2), integer([[0]] * 3)), {}, r"shape \(3,\), got \(3, 1\)"),
                 ((torch.zeros(3, 2), integer([0])), {}, r"labels of shape \(3,\), got \(1,\)"),
             ],
