@@ -18,6 +18,14 @@ from lossbook.criterion import Criterion
 from lossbook.distribution.distillation import distillation_loss
 from lossbook.distribution.earth_mover import earth_mover_distance, squared_emd_loss
 from lossbook.distribution.kl_divergence import kl_divergence
+from lossbook.embedding.arcface import arcface_loss, sphereface_loss
+from lossbook.embedding.center import center_loss, update_centers
+from lossbook.embedding.contrastive import contrastive_loss
+from lossbook.embedding.cosine import cosine_distance, cosine_embedding_loss
+from lossbook.embedding.ge2e import ge2e_contrast_loss, ge2e_softmax_loss
+from lossbook.embedding.info_nce import info_nce, nt_xent
+from lossbook.embedding.multiple_negatives_ranking import multiple_negatives_ranking_loss
+from lossbook.embedding.triplet import batch_hard_triplet_loss, triplet_loss
 from lossbook.examine import examine
 from lossbook.ranking.margin_ranking import margin_ranking_loss
 from lossbook.regression.absolute_error import absolute_error
@@ -30,27 +38,41 @@ __version__ = "0.1.0"
 __all__ = [
     "Criterion",
     "absolute_error",
+    "arcface_loss",
+    "batch_hard_triplet_loss",
     "bi_tempered_loss",
     "binary_cross_entropy",
+    "center_loss",
+    "contrastive_loss",
+    "cosine_distance",
+    "cosine_embedding_loss",
     "crammer_singer_loss",
     "cross_entropy",
     "distillation_loss",
     "earth_mover_distance",
     "examine",
     "focal_loss",
+    "ge2e_contrast_loss",
+    "ge2e_softmax_loss",
     "hinge_loss",
     "huber_loss",
+    "info_nce",
     "kl_divergence",
     "margin_ranking_loss",
+    "multiple_negatives_ranking_loss",
+    "nt_xent",
     "poisson_nll",
     "poly1_cross_entropy",
     "poly1_focal_loss",
     "poly_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "sphereface_loss",
     "squared_emd_loss",
     "squared_error",
     "squared_hinge_loss",
     "tempered_softmax",
+    "triplet_loss",
+    "update_centers",
     "weston_watkins_loss",
 ]

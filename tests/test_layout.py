@@ -27,7 +27,7 @@ FAMILIES = (
     *("segmentation", "detection", "image", "generative", "sequence"),
 )
 LANGUAGES = {"python", "pycon", "py", "text", "console", "yaml", "toml", "json", "ini", "diff"}
-LONGEST_CELL = 16, 24  # Statements, lines.
+LONGEST_CELL = 16, 28  # Statements, lines.
 
 # What both site generators bring with them; Zensical ignores any other without a word.
 PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
@@ -39,6 +39,10 @@ OWED = frozenset(
         "classification": ("bi_tempered", "hinge", "poly"),
         "distribution": ("earth_mover",),
         "ranking": ("margin_ranking",),
+        "embedding": (
+            *("arcface", "center", "contrastive", "cosine", "ge2e", "info_nce"),
+            *("multiple_negatives_ranking", "triplet"),
+        ),
     }.items()
     for stem in stems
 )

@@ -113,7 +113,8 @@ def _cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
     x, y = _shorten(x, dim), _shorten(y, dim)
     lengths = [torch.linalg.vector_norm(z, dim=dim).clamp_min(1) for z in (x, y)]
     # Rounding may pass 1 by a hair, where a distance would turn negative.
-    return ((x * y).sum(dim) / (lengths[0] * lengths[1])).clamp(-1, 1)
+    cosines: Tensor = (x * y).sum(dim) / (lengths[0] * lengths[1])
+    return cosines.clamp(-1, 1)
 
 
 def _shorten(x: Tensor, dim: int) -> Tensor:
