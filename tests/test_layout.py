@@ -784,8 +784,8 @@ def test_a_reference_caught(change, paper, expected):
         (('--8<-- "', 'import math\n--8<-- "'), "shown whole"),
         (("from lossbook import huber_loss\n", "x = 1\n" * 17), "a cell of 17 statements"),
         (
-            ("from lossbook import huber_loss\n", "x = [\n" + "1,\n" * 23 + "]\n"),
-            "a cell of 25 lines",
+            ("from lossbook import huber_loss\n", "x = [\n" + "1,\n" * 27 + "]\n"),
+            "a cell of 29 lines",
         ),
         (("### Exercise 1: one", "### Exercise 2: one"), "heading"),
         ((" (5 minutes, easy)", ""), "heading"),
