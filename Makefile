@@ -1,6 +1,6 @@
 # make serve   the book, running, at localhost:8000
 # make test    every test that can run here (ARGS="--device cuda" for a GPU)
-# The rest: site, test-slow, lint, bench, address, clean.
+# The rest: site, test-slow, lint, address, clean.
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
@@ -8,7 +8,7 @@ ARGS ?=
 BIN := $(if $(wildcard .venv/Scripts),.venv/Scripts,.venv/bin)
 READY := .venv/ready node_modules/.package-lock.json
 
-.PHONY: serve site test test-slow lint bench bench-book address clean
+.PHONY: serve site test test-slow lint address clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
