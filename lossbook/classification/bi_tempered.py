@@ -31,7 +31,7 @@ class _LogTemperedSoftmax(torch.autograd.Function):
         # p = q / Z with Z = exp(z) = 1 / max p and q = exp_t(-Z^(1 - t) gaps). As a function of
         # lambda, (sum p)^(1 - t) bends one way only, so Newton's method climbs to its root, from
         # lambda = max(logits), without overshooting. In a search over C up to 30,000, gaps up to
-        # 1e12 and t from 0.01 to 30 these steps always left rounding errors only.
+        # 1e12 and t from 0.05 to 20 these steps always left rounding errors only.
         z = torch.zeros_like(top)
         for _ in range(5 + min(12, round(12 * abs(tau)))):
             x = stretched(z)
