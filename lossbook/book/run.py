@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from lossbook.book.chapters import BUILD, ROOT, Block, Chapter, ChapterError, relative
 from lossbook.book.charts import draw
 from lossbook.book.kernel import CHART, DOCTEST
@@ -150,17 +152,24 @@ async def _run_all(
     async def one(chapter: Chapter) -> Run:
         nonlocal done
         async with free:
-            run = cached(chapter)
-            if run is None:
-                digest, start = key(chapter), time.perf_counter()
-                results = await _execute(chapter, seconds)
-                run = Run(chapter.name, results, round(time.perf_counter() - start, 1))
-                if watch_tree and results:
-                    changed = sorted(k for k, _ in before.items() ^ tree().items())
-                    if changed and not results[-1].error:
-                        results[-1].error = f"the chapter changed {', '.join(changed)}"
-                if not run.errors(chapter):
-                    _store(chapter, run, digest)
+            # Whoever asks for the same chapter in another process waits for this run.
+            _cache(chapter).parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{_cache(chapter)}.lock", thread_local=False)
+            await asyncio.to_thread(lock.acquire)
+            try:
+                run = cached(chapter)
+                if run is None:
+                    digest, start = key(chapter), time.perf_counter()
+                    results = await _execute(chapter, seconds)
+                    run = Run(chapter.name, results, round(time.perf_counter() - start, 1))
+                    if watch_tree and results:
+                        changed = sorted(k for k, _ in before.items() ^ tree().items())
+                        if changed and not results[-1].error:
+                            results[-1].error = f"the chapter changed {', '.join(changed)}"
+                    if not run.errors(chapter):
+                        _store(chapter, run, digest)
+            finally:
+                lock.release()
         done += 1
         state = (
             "failed" if run.errors(chapter) else "cached" if run.cached else f"{run.seconds:.1f} s"
