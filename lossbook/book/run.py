@@ -153,8 +153,8 @@ async def _run_all(
         nonlocal done
         async with free:
             # Whoever asks for the same chapter in another process waits for this run.
-            _cache(chapter).parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{_cache(chapter)}.lock", thread_local=False)
+            name = hashlib.sha256(str(_cache(chapter)).encode()).hexdigest()[:16]
+            lock = FileLock(f"{tempfile.gettempdir()}/lossbook-{name}.lock", thread_local=False)
             await asyncio.to_thread(lock.acquire)
             try:
                 run = cached(chapter)
