@@ -146,25 +146,22 @@ def card(losses: Sequence[str]) -> str:
 def matrix(pages: Mapping[str, str]) -> str:
     """Write the page of all cards: loss by check; `pages` has the page of each loss."""
     marks = {"passed": "✓", "failed": "✗", "not run": "–"}
-    head = "".join(f'<th scope="col">{escape(check)}</th>' for check in CHECKS)
-    rows, count = (
-        [f'<tr><th scope="col">loss</th>{head}</tr>'],
-        {"passed": 0, "failed": 0, "not run": 0},
-    )
+    rows = [["loss", *CHECKS], ["---"] * (len(CHECKS) + 1)]
+    count = dict.fromkeys(marks, 0)
     for name, page in pages.items():
         found = results(name)
-        cells = []
+        cells = [f"[`{name}`]({page}.md#vetting-card)"]
         for check in CHECKS:
             entry = found["checks"].get(check) if found else None
             status = entry["status"] if entry else "not run"
             count[status] += 1
             why = (entry["reason"] if entry else "never run on this code") or status
-            kind = status.replace(" ", "-")
-            mark = f'<span aria-label="{status}" role="img">{marks[status]}</span>'
-            cells.append(f'<td class="{kind}" title="{escape(why)}">{mark}</td>')
-        link = f'<a href="../{page}/#vetting-card"><code>{escape(name)}</code></a>'
-        rows.append(f'<tr><th scope="row">{link}</th>{"".join(cells)}</tr>')
-    table = f'<div class="card matrix"><table class="data">{"".join(rows)}</table></div>'
+            why = escape(" ".join(why.split())).replace("|", "&#124;")
+            kind = f'class="{status.replace(" ", "-")}" role="img" aria-label="{status}"'
+            cells.append(f'<span {kind} title="{why}">{marks[status]}</span>')
+        rows.append(cells)
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    table = f'<div class="card matrix" markdown="1">\n\n{table}\n\n</div>'
     legend = "".join(f"`{check}`\n:   {label}\n\n" for check, label in CHECKS.items())
     return f"""# Vetting
 

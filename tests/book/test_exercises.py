@@ -68,6 +68,12 @@ def strict(monkeypatch):
     torch.set_printoptions(profile="default")
 
 
+def answer(stub, value):
+    """A stub that answers the same to everything."""
+    source = re.sub(r"raise NotImplementedError\(.*\)", f"return {value}", stub.source)
+    return chapters.Block(stub.kind, stub.line, source)
+
+
 def verdicts(chapter):
     """Try every exercise of a chapter: what went wrong, an empty list if nothing."""
     wrong = []
@@ -81,17 +87,23 @@ def verdicts(chapter):
                 break
             if block not in own:
                 execute(chapter, block, names)
-        for who, written, passes in (("stub", [stub], False), ("solution", solution, True)):
+        tries = {
+            "the stub": ([stub], (AssertionError, NotImplementedError)),
+            "the answer 0.0": ([answer(stub, "0.0")], Exception),
+            "the answer 1.0": ([answer(stub, "1.0")], Exception),
+            "the solution": (solution, (AssertionError, NotImplementedError)),
+        }
+        for who, (written, refused) in tries.items():
             fresh = dict(names)
             try:
                 for block in [*written, check]:
                     execute(chapter, block, fresh)
-            except (AssertionError, NotImplementedError) as error:
-                if passes:
+            except refused as error:
+                if who == "the solution":
                     wrong.append(f"{chapter.path.name}:{line}: the solution fails: {error}")
             else:
-                if not passes or not solution:
-                    wrong.append(f"{chapter.path.name}:{line}: the {who} passes")
+                if who != "the solution":
+                    wrong.append(f"{chapter.path.name}:{line}: {who} passes")
         execute(chapter, stub, names)
         # What a check imports, the next one may use.
         with contextlib.suppress(AssertionError, NotImplementedError):
@@ -185,24 +197,26 @@ def planted(old="", new=""):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("", "", []),
-        ("a + b", "a - b", ["planted.md:17: the solution fails: two and two must give four"]),
-        ("2 * a", "a", ["planted.md:42: the solution fails: twice two must give four"]),
+        ("", "", None),
+        ("a + b", "a - b", "planted.md:17: the solution fails: two and two must give four"),
+        ("2 * a", "a", "planted.md:42: the solution fails: twice two must give four"),
         (
             'raise NotImplementedError("write add(a, b)")',
             "return 4",
-            ["planted.md:17: the stub passes"],
+            "planted.md:17: the stub passes",
         ),
-        ("add(one, 2) == 4", "one == 2", ["planted.md:17: the stub passes"]),
+        ("add(one, 2) == 4", "one == 2", "planted.md:17: the stub passes"),
         (
-            "with attempt():\n    assert twice(one) == 4",
-            "if True:\n    assert True",
-            ["planted.md:42: the stub passes"],
+            "with attempt():\n    assert twice",
+            "if True:\n    assert 4 or twice",
+            "planted.md:42: the stub passes",
         ),
+        ("add(one, 2) == 4", "add(one, 2) < 9", "planted.md:17: the answer 0.0 passes"),
+        ("twice(one) == 4", "twice(one) > 0", "planted.md:42: the answer 1.0 passes"),
     ],
 )
 def test_a_wrong_exercise_is_caught(old, new, expected):
-    assert verdicts(planted(old, new)) == expected
+    assert next(iter(verdicts(planted(old, new))), None) == expected
 
 
 @pytest.mark.usefixtures("strict")

@@ -45,6 +45,7 @@ def sources(page):
         ('??? tip "T"\n\n    With $x$.', ["x"]),
         ("`$a$` and ``b ` $c$`` but $d$", ["d"]),
         ("costs \\$5 and \\$6, $5 and $6, a $ b $", []),
+        ("from $5-$6 to $7/$8", []),
         ("<!-- $a$ --> $b$", ["b"]),
         ("```python\nx = '$a$'\n```\n\n$b$\n\n    ~~~text\n    $c$\n    ~~~\n", ["b"]),
         ("```text\n$$\na\n$$\n```", []),
