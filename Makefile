@@ -1,14 +1,16 @@
 # make serve   the book, running, at localhost:8000
 # make test    every test that can run here (ARGS="--device cuda" for a GPU)
-# The rest: site, test-slow, lint, address, clean.
+# make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
+# The rest: site, test-slow, bench-record, bench-book, lint, address, clean.
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+LOSS ?=
 BIN := $(if $(wildcard .venv/Scripts),.venv/Scripts,.venv/bin)
 READY := .venv/ready node_modules/.package-lock.json
 
-.PHONY: serve site test test-slow lint address clean
+.PHONY: serve site test test-slow bench bench-record bench-book lint address clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
@@ -21,6 +23,15 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest --slow $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench $(LOSS) $(ARGS)
+
+bench-record: $(READY)
+	$(BIN)/python -m tests.bench --record
+
+bench-book: $(READY)
+	$(BIN)/python -m tests.bench --book
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book import card, cite, errata, notebook, tex
+from lossbook.book import card, cite, errata, notebook, speed, tex
 from lossbook.book.chapters import (
     BUILD,
     DOCS,
@@ -255,12 +255,13 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         if module.count(".") == 2:
             files.setdefault(module.replace(".", "/") + ".py", []).append(name)
     pages = {
-        "api/lossbook.md": "# Criterion and examine\n\n::: lossbook.criterion.Criterion\n\n"
-        "::: lossbook.examine.examine\n",
+        "api/lossbook.md": "# Criterion, examine, gathered\n\n::: lossbook.criterion.Criterion"
+        "\n\n::: lossbook.examine.examine\n\n::: lossbook.gathered.gathered\n",
         "vetting.md": card.matrix(
             {n: f[9:-3] for f, names in sorted(files.items()) for n in names if n in card.losses()}
         ),
         "elsewhere.md": _elsewhere(chapters, runs),
+        "speed.md": speed.page({n: f for f, names in sorted(files.items()) for n in names}),
     }
     written = {chapter.file for chapter in chapters}
     for file, names in sorted(files.items()):

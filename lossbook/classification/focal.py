@@ -113,11 +113,12 @@ def sigmoid_focal_loss(
         raise ValueError(f"expected alpha in [0, 1] or None, got {alpha}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    targets = targets.to(wide)
-    # Both factors come from log-probabilities: sigmoid(x)^gamma has a nan slope once it underflows.
-    log_p, log_q = logsigmoid(logits.to(wide)), logsigmoid(-logits.to(wide))
-    positives = -targets * torch.exp(gamma * log_q) * log_p
-    negatives = (targets - 1) * torch.exp(gamma * log_p) * log_q
+    x, y = logits.to(wide), targets.to(wide)
+    # Powers come from log-probabilities: that of a sigmoid has a nan slope once it underflows.
+    log_p = logsigmoid(x)
+    log_q = log_p - x
+    positives = torch.exp(gamma * log_q) * log_p
+    negatives = torch.exp(gamma * log_p) * log_q
     if alpha is not None:
         positives, negatives = alpha * positives, (1 - alpha) * negatives
-    return (positives + negatives).to(logits.dtype)
+    return -torch.lerp(negatives, positives, y).to(logits.dtype)

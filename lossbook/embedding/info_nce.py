@@ -18,7 +18,8 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Ten
 
     Key i is the positive of query i, the other N - 1 keys are its negatives. Equal similarities
     give log N. The paper scores pairs by a bilinear form; the cosine over a temperature came
-    later. A zero vector has cosine 0 with everything and gets no gradient.
+    later. A zero vector has cosine 0 with everything and gets no gradient. On several devices,
+    `lossbook.gathered` brings all rows together first; so for NT-Xent.
 
     Args:
         queries: Embeddings, shape `(N, D)`, of any length.

@@ -22,7 +22,8 @@ def multiple_negatives_ranking_loss(
     Every candidate but positive i counts against anchor i, also the hard negatives of other
     anchors, and a positive that occurs twice. Without hard negatives it is InfoNCE at temperature
     1 / scale. The paper's score is a dot product without a scale. A zero vector has cosine 0 with
-    everything and gets no gradient.
+    everything and gets no gradient. On several devices, `lossbook.gathered` brings all rows
+    together first.
 
     Args:
         anchors: Embeddings, shape `(N, D)`, of any length.

@@ -1,0 +1,711 @@
+"""What is timed: each loss at the sizes of its use, with the peers that compute the same mean.
+
+Peers import their library inside, so that a missing one is a row "not run". `FORMULA` is the
+equation written straight, as a reader of the paper would.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import lossbook
+from lossbook.book.speed import FORMULA
+from tests.bench.measure import Row, Step, stepwise
+
+# Inputs, by size.
+
+
+def leaf(*shape: int) -> Tensor:
+    return torch.randn(*shape).requires_grad_()
+
+
+def scores(classes: int, *rest: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+    return lambda n: (leaf(n, classes, *rest), torch.randint(classes, (n, *rest)))
+
+
+def residuals(n: int) -> tuple[Tensor, Tensor]:
+    return leaf(n), torch.randn(n)
+
+
+def binary(*rest: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+    return lambda n: (leaf(n, *rest), torch.randint(2, (n, *rest)).float())
+
+
+def signs(n: int) -> tuple[Tensor, Tensor]:
+    return leaf(n), torch.randint(2, (n,)).float() * 2 - 1
+
+
+def pairs(n: int) -> tuple[Tensor, Tensor]:
+    return leaf(n, 256), leaf(n, 256)
+
+
+def maps(n: int) -> tuple[Tensor, Tensor]:
+    logits, labels = torch.randn(n, 4, 256, 256), torch.randint(4, (n, 256, 256))
+    truth = F.one_hot(labels, 4).movedim(-1, 1).float().contiguous()
+    return logits.softmax(1).requires_grad_(), truth
+
+
+def batch(n: int) -> tuple[Tensor, Tensor]:
+    """Embeddings of n / 4 classes, four each."""
+    return leaf(n, 256), torch.arange(n) // 4
+
+
+# Peers.
+
+
+def optax(function: str, *order: int, **settings: Any) -> Callable[..., Step]:
+    """A loss of Optax, compiled by XLA, with its gradient in the first input."""
+
+    @stepwise
+    def peer(*inputs: Tensor) -> Step:
+        import jax
+        import optax
+
+        call = getattr(optax, function, None) or getattr(optax.losses, function)
+        arrays = [jax.numpy.asarray(x.detach().cpu().numpy()) for x in inputs]
+        chosen = order or tuple(range(len(arrays)))
+        wanted = tuple(i for i, x in enumerate(inputs) if x.requires_grad)
+
+        def mean(*given: Any) -> Any:
+            return call(*(given[i] for i in chosen), **settings).mean()
+
+        compiled = jax.jit(jax.value_and_grad(mean, argnums=wanted))
+        return lambda: jax.block_until_ready(compiled(*arrays))[0]
+
+    return peer
+
+
+def optax_views(x: Tensor, y: Tensor) -> Step:
+    import jax
+    import numpy as np
+    import optax
+
+    names = np.tile(np.arange(len(x)), 2)
+    arrays = [jax.numpy.asarray(v.detach().numpy()) for v in (x, y)]
+
+    def mean(a: Any, b: Any) -> Any:
+        return optax.ntxent(jax.numpy.concatenate([a, b]), names, 0.5)
+
+    compiled = jax.jit(jax.value_and_grad(mean, argnums=(0, 1)))
+    return lambda: jax.block_until_ready(compiled(*arrays))[0]
+
+
+def optax_ctc(logits: Tensor, labels: Tensor, lengths: Tensor, label_lengths: Tensor) -> Step:
+    import jax
+    import optax
+
+    steps, places = torch.arange(logits.shape[1]), torch.arange(labels.shape[1])
+    arrays = [
+        jax.numpy.asarray(x.detach().numpy())
+        for x in (
+            logits,
+            (steps >= lengths[:, None]).float(),
+            labels.int(),
+            (places >= label_lengths[:, None]).float(),
+        )
+    ]
+    compiled = jax.jit(jax.value_and_grad(lambda *given: optax.ctc_loss(*given).mean()))
+    return lambda: jax.block_until_ready(compiled(*arrays))[0]
+
+
+def keras(name: str, **settings: Any) -> Callable[..., Tensor]:
+    """A loss of Keras on torch: the truth comes first there."""
+
+    def peer(predictions: Tensor, truth: Tensor) -> Tensor:
+        import keras
+
+        return getattr(keras.losses, name)(**settings)(truth, predictions)
+
+    return peer
+
+
+def keras_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
+    import keras
+
+    return keras.losses.KLDivergence()(target_logits.softmax(1), logits.softmax(1))
+
+
+def kornia_focal(logits: Tensor, labels: Tensor) -> Tensor:
+    from kornia.losses import focal_loss
+
+    return focal_loss(logits, labels, alpha=None, gamma=2.0, reduction="none").sum(1).mean()
+
+
+def monai_focal(logits: Tensor, labels: Tensor) -> Tensor:
+    from monai.losses import FocalLoss
+
+    loss = FocalLoss(use_softmax=True, to_onehot_y=True, gamma=2.0, reduction="none")
+    return loss(logits, labels[:, None]).sum(1).mean()
+
+
+def monai_sigmoid_focal(logits: Tensor, targets: Tensor) -> Tensor:
+    from monai.losses import FocalLoss
+
+    return FocalLoss(gamma=2.0, alpha=0.25)(logits, targets)
+
+
+def kornia_sigmoid_focal(logits: Tensor, targets: Tensor) -> Tensor:
+    from kornia.losses import binary_focal_loss_with_logits
+
+    return binary_focal_loss_with_logits(logits, targets, alpha=0.25, gamma=2.0, reduction="mean")
+
+
+def metric_learning(make: Callable[[Any], Any]) -> Callable[..., Tensor]:
+    """A loss of pytorch-metric-learning, which is made once."""
+    made: list[Any] = []
+
+    def peer(*inputs: Tensor) -> Tensor:
+        import pytorch_metric_learning as library
+        from pytorch_metric_learning import distances, losses, miners, reducers
+
+        made[:] = made or [make((losses, distances, miners, reducers))]
+        assert library
+        return made[0](*inputs)
+
+    return peer
+
+
+def mined(parts: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    losses, distances, miners, reducers = parts
+    distance = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=distance)
+    loss = losses.TripletMarginLoss(margin=0.2, distance=distance, reducer=reducers.MeanReducer())
+    return lambda x, y: loss(x, y, miner(x, y))
+
+
+def views(parts: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    loss = parts[0].NTXentLoss(0.5)
+    return lambda x, y: loss(torch.cat([x, y]), torch.arange(len(x)).repeat(2))
+
+
+def angles(parts: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    made: list[Any] = []
+
+    def peer(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
+        if not made:
+            made.append(parts[0].ArcFaceLoss(*w.shape, margin=math.degrees(0.5), scale=64))
+            del made[0].W
+        # Its prototypes are our own leaf, turned round, so that both train the same.
+        made[0].W = w.T
+        return made[0](x, y)
+
+    return peer
+
+
+def monai_views(x: Tensor, y: Tensor) -> Tensor:
+    from monai.losses import ContrastiveLoss
+
+    return ContrastiveLoss(temperature=0.5)(x, y)
+
+
+def monai_overlap(**settings: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    def peer(probabilities: Tensor, truth: Tensor) -> Tensor:
+        from monai.losses import DiceLoss
+
+        return DiceLoss(smooth_nr=1e-5, smooth_dr=1e-5, **settings)(probabilities, truth)
+
+    return peer
+
+
+def pot(p: Tensor, q: Tensor) -> Tensor:
+    import ot
+
+    bins = torch.arange(p.shape[1], dtype=p.dtype)[:, None].expand(-1, len(p))
+    return ot.wasserstein_1d(bins, bins, p.T, q.T, p=1).mean()
+
+
+# Formulas, written straight.
+
+
+def one_hot_cross_entropy(x: Tensor, y: Tensor) -> Tensor:
+    return -(F.one_hot(y, x.shape[1]) * x.softmax(1).log()).sum(1).mean()
+
+
+def smoothed(x: Tensor, y: Tensor) -> Tensor:
+    q = 0.9 * F.one_hot(y, x.shape[1]) + 0.1 / x.shape[1]
+    return -(q * x.log_softmax(1)).sum(1).mean()
+
+
+def plain_binary(x: Tensor, y: Tensor) -> Tensor:
+    p = x.sigmoid()
+    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+
+def plain_sigmoid_focal(x: Tensor, y: Tensor) -> Tensor:
+    p = x.sigmoid()
+    p_t = p * y + (1 - p) * (1 - y)
+    alpha_t = 0.25 * y + 0.75 * (1 - y)
+    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return (alpha_t * (1 - p_t) ** 2 * ce).mean()
+
+
+def plain_focal(x: Tensor, y: Tensor) -> Tensor:
+    ce = F.cross_entropy(x, y, reduction="none")
+    return ((1 - torch.exp(-ce)) ** 2 * ce).mean()
+
+
+def plain_poly(x: Tensor, y: Tensor) -> Tensor:
+    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
+    return (F.cross_entropy(x, y, reduction="none") + 1 - p_t).mean()
+
+
+def plain_poly_n(x: Tensor, y: Tensor) -> Tensor:
+    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
+    more = sum(e * (1 - p_t) ** j for j, e in enumerate((1.0, 0.5), 1))
+    return (F.cross_entropy(x, y, reduction="none") + more).mean()
+
+
+def plain_poly_focal(x: Tensor, y: Tensor) -> Tensor:
+    p = x.sigmoid()
+    p_t = p * y + (1 - p) * (1 - y)
+    alpha_t = 0.25 * y + 0.75 * (1 - y)
+    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return (alpha_t * ((1 - p_t) ** 2 * ce + (1 - p_t) ** 3)).mean()
+
+
+def plain_huber(x: Tensor, y: Tensor) -> Tensor:
+    r = x - y
+    return torch.where(r.abs() <= 1, r**2 / 2, r.abs() - 0.5).mean()
+
+
+def plain_crammer_singer(s: Tensor, y: Tensor) -> Tensor:
+    own = F.one_hot(y, s.shape[1]).bool()
+    wrong = s.masked_fill(own, -math.inf).amax(1)
+    return (1 + wrong - (s * own).sum(1)).clamp_min(0).mean()
+
+
+def plain_tempered(x: Tensor, y: Tensor) -> Tensor:
+    """The published fixed point, its steps unrolled by autograd."""
+    t1, t2 = 0.8, 1.2
+    top = x.amax(1, keepdim=True)
+    start = x - top
+    z = start
+    for _ in range(5):
+        total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
+        z = start * total ** (1 - t2)
+    total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
+    shift = (total ** (t2 - 1) - 1) / (t2 - 1) + top
+    p = (1 + (1 - t2) * (x - shift)).clamp_min(0).pow(1 / (1 - t2))
+    hit = p.gather(1, y[:, None]).squeeze(1)
+    log = (hit ** (1 - t1) - 1) / (1 - t1)
+    return (-log - (1 - (p ** (2 - t1)).sum(1)) / (2 - t1)).mean()
+
+
+def plain_distillation(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    soft = F.cross_entropy(s / 4, (t / 4).softmax(1))
+    return 0.9 * 16 * soft + 0.1 * F.cross_entropy(s, y)
+
+
+def plain_contrastive(x: Tensor, y: Tensor, same: Tensor) -> Tensor:
+    d = (x - y).norm(dim=1)
+    return torch.where(same, d**2 / 2, (1 - d).clamp_min(0) ** 2 / 2).mean()
+
+
+def all_pairs(x: Tensor, y: Tensor) -> Tensor:
+    """Batch-hard from differences of all pairs."""
+    d = ((x[:, None] - x).square().sum(2) + 1e-16).sqrt()
+    same = y[:, None] == y
+    positive = d.masked_fill(~same, 0).amax(1)
+    negative = d.masked_fill(same, math.inf).amin(1)
+    return (0.2 + positive - negative).clamp_min(0).mean()
+
+
+def plain_info_nce(q: Tensor, k: Tensor) -> Tensor:
+    return F.cross_entropy(F.normalize(q) @ F.normalize(k).T / 0.07, torch.arange(len(q)))
+
+
+def plain_nt_xent(x: Tensor, y: Tensor) -> Tensor:
+    z = F.normalize(torch.cat([x, y]))
+    s = (z @ z.T / 0.5).fill_diagonal_(-math.inf)
+    n = len(x)
+    return F.cross_entropy(s, torch.arange(2 * n).roll(n))
+
+
+def plain_ranking(a: Tensor, p: Tensor) -> Tensor:
+    return F.cross_entropy(20 * F.normalize(a) @ F.normalize(p).T, torch.arange(len(a)))
+
+
+def similarities(e: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Every utterance against every centroid, by broadcasting."""
+    s, u, _ = e.shape
+    centroids = e.mean(1)
+    own = (e.sum(1, keepdim=True) - e) / (u - 1)
+    cosines = F.cosine_similarity(e[:, :, None], centroids[None, None], dim=3)
+    mine = F.cosine_similarity(e, own, dim=2)
+    diagonal = torch.eye(s, dtype=torch.bool)[:, None]
+    return w * torch.where(diagonal, mine[..., None], cosines) + b
+
+
+def plain_ge2e(e: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    s = similarities(e, w, b)
+    speakers = torch.arange(len(s))[:, None].expand(s.shape[:2])
+    return F.cross_entropy(s.flatten(0, 1), speakers.flatten())
+
+
+def plain_ge2e_contrast(e: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    p = similarities(e, w, b).sigmoid()
+    own = torch.eye(len(p), dtype=torch.bool)[:, None].expand(p.shape)
+    return (1 - p[own].view(p.shape[:2]) + p.masked_fill(own, 0).amax(2)).mean()
+
+
+def plain_arcface(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
+    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
+    angles = cosines.acos() + 0.5 * F.one_hot(y, len(w))
+    return F.cross_entropy(64 * angles.cos(), y)
+
+
+def plain_sphereface(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
+    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
+    theta = cosines.acos()
+    k = (4 * theta / math.pi).floor()
+    psi = (1 - 2 * (k % 2)) * (4 * theta).cos() - 2 * k
+    hot = F.one_hot(y, len(w))
+    return F.cross_entropy(x.norm(dim=1)[:, None] * (cosines * (1 - hot) + psi * hot), y)
+
+
+def plain_total_variation(x: Tensor) -> Tensor:
+    down, right = x.diff(dim=2).abs(), x.diff(dim=3).abs()
+    return (down.sum((1, 2, 3)) + right.sum((1, 2, 3))).mean()
+
+
+# The rows.
+
+
+def classes(n: int, c: int) -> dict[str, Any]:
+    return {"shape": f"{{}} x {c}", "n": n, "inputs": scores(c)}
+
+
+M = 1 << 22
+ELEMENTS = {"shape": "{}", "n": M}
+SEGMENTS = {"shape": "{} x 4 x 256 x 256", "n": 8}
+EMBEDDINGS = {"shape": "{} x 256", "n": 4096, "inputs": pairs}
+
+
+def rows() -> Iterator[Row]:
+    """Give every row, family by family."""
+    for name in ("regression", "classification", "distribution", "metric", "other"):
+        yield from globals()[name]()
+
+
+def regression() -> Iterator[Row]:
+    yield Row(
+        lossbook.squared_error,
+        inputs=residuals,
+        peers={
+            "torch": F.mse_loss,
+            "Keras": keras("MeanSquaredError"),
+            "Optax": optax("squared_error"),
+            FORMULA: lambda x, y: ((x - y) ** 2).mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.absolute_error,
+        inputs=residuals,
+        peers={
+            "torch": F.l1_loss,
+            "Keras": keras("MeanAbsoluteError"),
+            FORMULA: lambda x, y: (x - y).abs().mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.huber_loss,
+        inputs=residuals,
+        peers={
+            "torch": F.huber_loss,
+            "Keras": keras("Huber"),
+            "Optax": optax("huber_loss"),
+            FORMULA: plain_huber,
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.smooth_l1_loss,
+        inputs=residuals,
+        peers={"torch": F.smooth_l1_loss, FORMULA: plain_huber},
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.poisson_nll,
+        inputs=lambda n: (leaf(n), torch.randint(9, (n,)).float()),
+        peers={
+            "torch": F.poisson_nll_loss,
+            FORMULA: lambda x, k: (x.exp() - k * x).mean(),
+        },
+        **ELEMENTS,
+    )
+
+
+def classification() -> Iterator[Row]:
+    yield Row(
+        lossbook.binary_cross_entropy,
+        shape="{} x 1000",
+        n=8192,
+        inputs=binary(1000),
+        peers={
+            "torch": F.binary_cross_entropy_with_logits,
+            "Keras": keras("BinaryCrossentropy", from_logits=True),
+            "Optax": optax("sigmoid_binary_cross_entropy"),
+            FORMULA: plain_binary,
+        },
+    )
+    everyone = {
+        "torch": F.cross_entropy,
+        "Keras": keras("SparseCategoricalCrossentropy", from_logits=True),
+        "Optax": optax("softmax_cross_entropy_with_integer_labels"),
+        FORMULA: one_hot_cross_entropy,
+    }
+    yield Row(lossbook.cross_entropy, peers=everyone, **classes(8192, 1000))
+    yield Row(
+        lossbook.cross_entropy,
+        peers={"torch": F.cross_entropy, "Optax": everyone["Optax"]},
+        **classes(1024, 32000),
+    )
+    yield Row(
+        lossbook.cross_entropy,
+        settings={"label_smoothing": 0.1},
+        peers={
+            "torch": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
+            FORMULA: smoothed,
+        },
+        **classes(8192, 1000),
+    )
+    focal = {"kornia": kornia_focal, "MONAI": monai_focal, FORMULA: plain_focal}
+    yield Row(lossbook.focal_loss, peers=focal, inputs=scores(4, 256, 256), **SEGMENTS)
+    yield Row(lossbook.focal_loss, peers=focal, **classes(8192, 1000))
+    yield Row(
+        lossbook.sigmoid_focal_loss,
+        inputs=binary(4, 256, 256),
+        peers={
+            "Keras": keras(
+                "BinaryFocalCrossentropy",
+                from_logits=True,
+                alpha=0.25,
+                apply_class_balancing=True,
+            ),
+            "Optax": optax("sigmoid_focal_loss", alpha=0.25),
+            "kornia": kornia_sigmoid_focal,
+            "MONAI": monai_sigmoid_focal,
+            FORMULA: plain_sigmoid_focal,
+        },
+        **SEGMENTS,
+    )
+    yield Row(lossbook.poly1_cross_entropy, peers={FORMULA: plain_poly}, **classes(8192, 1000))
+    yield Row(
+        lossbook.poly_loss,
+        settings={"epsilons": (1.0, 0.5)},
+        peers={FORMULA: plain_poly_n},
+        **classes(8192, 1000),
+    )
+    yield Row(
+        lossbook.poly1_focal_loss,
+        inputs=binary(4, 256, 256),
+        peers={FORMULA: plain_poly_focal},
+        **SEGMENTS,
+    )
+    yield Row(
+        lossbook.hinge_loss,
+        inputs=signs,
+        peers={
+            "Keras": keras("Hinge"),
+            "Optax": optax("hinge_loss"),
+            FORMULA: lambda s, t: (1 - t * s).clamp_min(0).mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.squared_hinge_loss,
+        inputs=signs,
+        peers={
+            "Keras": keras("SquaredHinge"),
+            FORMULA: lambda s, t: ((1 - t * s).clamp_min(0) ** 2).mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.crammer_singer_loss,
+        peers={"Optax": optax("multiclass_hinge_loss"), FORMULA: plain_crammer_singer},
+        **classes(8192, 1000),
+    )
+    yield Row(
+        lossbook.weston_watkins_loss,
+        peers={"torch": lambda s, y: F.multi_margin_loss(s, y) * s.shape[1]},
+        **classes(8192, 1000),
+    )
+    yield Row(
+        lossbook.bi_tempered_loss,
+        peers={FORMULA: plain_tempered},
+        sweep=(256, 1024, 4096),
+        **classes(4096, 1000),
+    )
+
+
+def distribution() -> Iterator[Row]:
+    yield Row(
+        lossbook.kl_divergence,
+        shape="{} x 1000",
+        n=8192,
+        inputs=lambda n: (leaf(n, 1000), torch.randn(n, 1000)),
+        peers={
+            "torch": lambda x, t: F.kl_div(
+                x.log_softmax(1), t.log_softmax(1), log_target=True, reduction="batchmean"
+            ),
+            "Keras": keras_kl,
+            FORMULA: lambda x, t: (
+                (t.softmax(1) * (t.softmax(1).log() - x.softmax(1).log())).sum(1).mean()
+            ),
+        },
+    )
+    yield Row(
+        lossbook.distillation_loss,
+        shape="{} x 1000",
+        n=8192,
+        inputs=lambda n: (leaf(n, 1000), torch.randn(n, 1000), torch.randint(1000, (n,))),
+        peers={FORMULA: plain_distillation},
+    )
+
+    def histograms(n: int) -> tuple[Tensor, Tensor]:
+        return torch.rand(n, 1024).softmax(1).requires_grad_(), torch.rand(n, 1024).softmax(1)
+
+    bins = {"shape": "{} x 1024", "n": 4096, "inputs": histograms}
+    yield Row(
+        lossbook.earth_mover_distance,
+        peers={
+            "POT": pot,
+            FORMULA: lambda p, q: (p.cumsum(1) - q.cumsum(1)).abs().sum(1).mean(),
+        },
+        **bins,
+    )
+    yield Row(
+        lossbook.squared_emd_loss,
+        peers={FORMULA: lambda p, q: ((p.cumsum(1) - q.cumsum(1)) ** 2).sum(1).mean()},
+        **bins,
+    )
+
+
+def metric() -> Iterator[Row]:
+    """Ranking and embedding."""
+    yield Row(
+        lossbook.margin_ranking_loss,
+        settings={"margin": 1.0},
+        inputs=lambda n: (leaf(n), leaf(n), torch.randint(2, (n,)).float() * 2 - 1),
+        peers={
+            "torch": lambda a, b, t: F.margin_ranking_loss(a, b, t, margin=1.0),
+            FORMULA: lambda a, b, t: (1 - t * (a - b)).clamp_min(0).mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.cosine_distance,
+        peers={
+            "torch": lambda x, y: (1 - F.cosine_similarity(x, y)).mean(),
+            "Optax": optax("cosine_distance", epsilon=1e-12),
+            FORMULA: lambda x, y: (1 - (F.normalize(x) * F.normalize(y)).sum(1)).mean(),
+        },
+        **EMBEDDINGS,
+    )
+    yield Row(
+        lossbook.cosine_embedding_loss,
+        shape="{} x 256",
+        n=4096,
+        inputs=lambda n: (*pairs(n), torch.randint(2, (n,)).float() * 2 - 1),
+        peers={"torch": F.cosine_embedding_loss},
+    )
+    yield Row(
+        lossbook.contrastive_loss,
+        shape="{} x 256",
+        n=4096,
+        inputs=lambda n: (*pairs(n), torch.randint(2, (n,)).bool()),
+        peers={FORMULA: plain_contrastive},
+    )
+    yield Row(
+        lossbook.triplet_loss,
+        shape="{} x 256",
+        n=4096,
+        inputs=lambda n: (*pairs(n), leaf(n, 256)),
+        peers={
+            "torch": lambda a, p, n: F.triplet_margin_with_distance_loss(
+                a, p, n, margin=0.2, distance_function=lambda x, y: (x - y).square().sum(1)
+            ),
+            FORMULA: lambda a, p, n: (
+                ((a - p).square().sum(1) - (a - n).square().sum(1) + 0.2).clamp_min(0).mean()
+            ),
+        },
+    )
+    yield Row(
+        lossbook.batch_hard_triplet_loss,
+        shape="{} x 256",
+        n=1024,
+        inputs=batch,
+        peers={"pytorch-metric-learning": metric_learning(mined), FORMULA: all_pairs},
+        sweep=(128, 256, 512, 1024, 2048, 4096),
+    )
+    contrast = {"shape": "{} x 256", "inputs": pairs}
+    yield Row(
+        lossbook.info_nce,
+        n=1024,
+        peers={FORMULA: plain_info_nce},
+        sweep=(256, 512, 1024, 2048, 4096),
+        **contrast,
+    )
+    yield Row(lossbook.info_nce, n=4096, peers={FORMULA: plain_info_nce}, **contrast)
+    everyone = {
+        "Optax": stepwise(optax_views),
+        "MONAI": monai_views,
+        "pytorch-metric-learning": metric_learning(views),
+        FORMULA: plain_nt_xent,
+    }
+    # At 2 x 512 MONAI takes 18 s and pytorch-metric-learning 48 s: they keep up at 2 x 128.
+    few = {name: everyone[name] for name in ("Optax", FORMULA)}
+    form = {"shape": "2 x {} x 256", "inputs": pairs}
+    yield Row(lossbook.nt_xent, n=128, peers=everyone, **form)
+    yield Row(lossbook.nt_xent, n=512, peers=few, sweep=(128, 256, 512, 1024, 2048), **form)
+    yield Row(
+        lossbook.multiple_negatives_ranking_loss,
+        n=1024,
+        peers={FORMULA: plain_ranking},
+        **contrast,
+    )
+    speech = {
+        "shape": "{} x 10 x 256",
+        "n": 64,
+        "inputs": lambda n: (
+            leaf(n, 10, 256),
+            torch.tensor(10.0, requires_grad=True),
+            torch.tensor(-5.0, requires_grad=True),
+        ),
+    }
+    yield Row(
+        lossbook.ge2e_softmax_loss,
+        peers={FORMULA: plain_ge2e},
+        sweep=(16, 32, 64, 128, 256),
+        **speech,
+    )
+    yield Row(lossbook.ge2e_contrast_loss, peers={FORMULA: plain_ge2e_contrast}, **speech)
+    faces = {
+        "shape": "{} x 512, 10000 classes",
+        "n": 256,
+        "inputs": lambda n: (leaf(n, 512), leaf(10_000, 512), torch.randint(10_000, (n,))),
+    }
+    yield Row(
+        lossbook.arcface_loss,
+        peers={"pytorch-metric-learning": metric_learning(angles), FORMULA: plain_arcface},
+        **faces,
+    )
+    yield Row(lossbook.sphereface_loss, peers={FORMULA: plain_sphereface}, **faces)
+    yield Row(
+        lossbook.center_loss,
+        shape="{} x 256, 1000 classes",
+        n=4096,
+        inputs=lambda n: (leaf(n, 256), torch.randn(1000, 256), torch.randint(1000, (n,))),
+        peers={FORMULA: lambda x, c, y: ((x - c[y]) ** 2).sum(1).mean() / 2},
+    )
+
+
+def other() -> Iterator[Row]:
+    return iter(())

@@ -1,0 +1,101 @@
+"""gathered: several processes over gloo, whose loss and gradients are those of one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lossbook import info_nce, multiple_negatives_ranking_loss, nt_xent
+from lossbook.gathered import gathered
+
+ROOT = Path(__file__).resolve().parent.parent
+LOSSES = {
+    "info_nce": info_nce,
+    "nt_xent": nt_xent,
+    "multiple_negatives_ranking_loss": multiple_negatives_ranking_loss,
+}
+
+PROCESS = """
+import sys
+import torch
+from torch import nn
+from torch.distributed import destroy_process_group, init_process_group
+from tests.test_gathered import LOSSES, model, rows
+from lossbook.gathered import gathered
+
+rank, world, store, found = *map(int, sys.argv[1:3]), *sys.argv[3:]
+torch.set_num_threads(1)
+init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+results = {}
+own = slice(rank * 6 // world, (rank + 1) * 6 // world)
+for name, loss in LOSSES.items():
+    parallel = nn.parallel.DistributedDataParallel(model())
+    value = loss(*(gathered(parallel(x[own])) for x in rows(name))).mean()
+    value.backward()
+    results[name] = value.detach(), [p.grad for p in parallel.parameters()]
+try:
+    gathered(torch.zeros(1 + (rank == 0), 2))
+    results["uneven"] = "no error"
+except ValueError as error:
+    results["uneven"] = str(error)
+torch.save(results, f"{found}.{rank}")
+destroy_process_group()
+"""
+
+
+def model():
+    made = nn.Linear(5, 4).double()
+    with torch.no_grad():
+        for i, p in enumerate(made.parameters(), 1):
+            p.copy_(torch.arange(p.numel()).view_as(p).mul(0.7 * i).sin())
+    return made
+
+
+def rows(name):
+    """Six rows for each input, hard negatives among them."""
+    count = 3 if name.startswith("multiple") else 2
+    return [torch.arange(30.0).double().mul(1.1 + i).cos().view(6, 5) for i in range(count)]
+
+
+def run(folder, world):
+    files = [str(folder / "store"), str(folder / "found")]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(rank), str(world), *files],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * world, said
+    return [torch.load(f"{folder / 'found'}.{rank}") for rank in range(world)]
+
+
+def alone(name):
+    one = model()
+    value = LOSSES[name](*(gathered(one(x)) for x in rows(name))).mean()
+    value.backward()
+    return value.detach(), [p.grad for p in one.parameters()]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_processes_are_as_one(tmp_path, world):
+    for found in run(tmp_path, world):
+        for name in LOSSES:
+            (value, slopes), (right, right_slopes) = found[name], alone(name)
+            torch.testing.assert_close(value, right, rtol=1e-12, atol=0)
+            for slope, expected in zip(slopes, right_slopes, strict=True):
+                torch.testing.assert_close(slope, expected, rtol=1e-9, atol=1e-12)
+        assert "expected rows of one shape on all processes" in found["uneven"]
+        assert "(2, 2)" in found["uneven"]
+
+
+def test_one_process_has_its_own_rows():
+    x = torch.ones(2, 3)
+    assert gathered(x) is x
