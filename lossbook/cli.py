@@ -61,8 +61,7 @@ class Book(NamedTuple):
 
     def files(self) -> dict[str, Path]:
         """The file of each stem."""
-        paths = [self.root / "criterion.py", self.root / "gathered.py"]
-        paths = [p for p in paths if p.exists()] + sorted(self.root.glob("*/[!_]*.py"))
+        paths = [*self.root.glob("criterion.py"), *sorted(self.root.glob("*/[!_]*.py"))]
         return {path.stem: path for path in paths if path.parent.name != "book"}
 
     def get(self, name: str) -> Record | None:
