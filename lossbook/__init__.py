@@ -32,6 +32,13 @@ from lossbook.regression.absolute_error import absolute_error
 from lossbook.regression.huber import huber_loss, smooth_l1_loss
 from lossbook.regression.poisson_nll import poisson_nll
 from lossbook.regression.squared_error import squared_error
+from lossbook.segmentation.boundary import boundary_loss, signed_distance_map
+from lossbook.segmentation.dice import dice_loss
+from lossbook.segmentation.gradient_consistency import (
+    gradient_consistency_loss,
+    image_gradient_loss,
+)
+from lossbook.segmentation.jaccard import jaccard_loss
 
 __version__ = "0.1.0"
 
@@ -42,21 +49,26 @@ __all__ = [
     "batch_hard_triplet_loss",
     "bi_tempered_loss",
     "binary_cross_entropy",
+    "boundary_loss",
     "center_loss",
     "contrastive_loss",
     "cosine_distance",
     "cosine_embedding_loss",
     "crammer_singer_loss",
     "cross_entropy",
+    "dice_loss",
     "distillation_loss",
     "earth_mover_distance",
     "examine",
     "focal_loss",
     "ge2e_contrast_loss",
     "ge2e_softmax_loss",
+    "gradient_consistency_loss",
     "hinge_loss",
     "huber_loss",
+    "image_gradient_loss",
     "info_nce",
+    "jaccard_loss",
     "kl_divergence",
     "margin_ranking_loss",
     "multiple_negatives_ranking_loss",
@@ -66,6 +78,7 @@ __all__ = [
     "poly1_focal_loss",
     "poly_loss",
     "sigmoid_focal_loss",
+    "signed_distance_map",
     "smooth_l1_loss",
     "sphereface_loss",
     "squared_emd_loss",

@@ -36,13 +36,17 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "classification": ("bi_tempered", "hinge", "poly"),
         "distribution": ("earth_mover",),
         "ranking": ("margin_ranking",),
         "embedding": (
             *("arcface", "center", "contrastive", "cosine", "ge2e", "info_nce"),
             *("multiple_negatives_ranking", "triplet"),
         ),
+        "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
+        "detection": ("iou_balanced", "multibox"),
+        "image": ("perceptual", "total_variation"),
+        "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
+        "sequence": ("ctc",),
     }.items()
     for stem in stems
 )

@@ -22,6 +22,7 @@ TORCH = (
     "pytorch_metric_learning.",
     "torchvision.",
     "segmentation_models_pytorch.",
+    "timm.",
 )
 PEERS = "application/vnd.lossbook.peers+json"
 

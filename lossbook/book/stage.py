@@ -153,7 +153,7 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
 
 
 def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
-    """Draw the table of a family's losses from the front matter of its chapters."""
+    """Draw the table of a family's losses from its chapters, and from the files without one."""
     up = "../" * page.name.count("/")
     lines = [
         "| loss | for | target | the last layer gives | sensitive to |",
@@ -168,7 +168,30 @@ def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
                 ", ".join(meta.get("sensitive_to", [])),
             ]
             lines.append(f"| {' | '.join(cells)} |")
+    for file in sorted(_files().keys() - {chapter.file for chapter in chapters}):
+        _, family, stem = file.removesuffix(".py").split("/")
+        if family == folder:
+            title, summary = _about(file)
+            lines.append(f"| [{title}]({up}{family}/{stem}.md) | {summary} | | | |")
     return "\n".join(lines)
+
+
+def _files() -> dict[str, list[str]]:
+    """The public names of each loss file."""
+    files: dict[str, list[str]] = {}
+    for name in lossbook.__all__:
+        module = getattr(lossbook, name).__module__
+        if module.count(".") == 2:
+            files.setdefault(module.replace(".", "/") + ".py", []).append(name)
+    return files
+
+
+def _about(file: str) -> tuple[str, str]:
+    """Title and summary of a loss file, from its name and its first line."""
+    first = (ROOT / file).read_text().split("\n", 1)[0].strip('"')
+    title, _, summary = first.rpartition(": ")
+    stem = file.rpartition("/")[2].removesuffix(".py").replace("_", " ")
+    return title or stem.capitalize(), summary
 
 
 def include(text: str, path: Path, line: int = 1) -> str:
@@ -249,11 +272,7 @@ def _links(chapter: Chapter) -> str:
 
 def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, str]:
     """The pages that nobody writes: the API by family, and what tests, runs and data say."""
-    files: dict[str, list[str]] = {}
-    for name in lossbook.__all__:
-        module = getattr(lossbook, name).__module__
-        if module.count(".") == 2:
-            files.setdefault(module.replace(".", "/") + ".py", []).append(name)
+    files = _files()
     pages = {
         "api/lossbook.md": "# Criterion, examine, gathered\n\n::: lossbook.criterion.Criterion"
         "\n\n::: lossbook.examine.examine\n\n::: lossbook.gathered.gathered\n",
@@ -277,8 +296,7 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
 def _short(file: str, losses: Sequence[str]) -> str:
     """The page of a loss whose chapter is not written yet: the call, the file, the card."""
     source = (ROOT / file).read_text()
-    title = file.rpartition("/")[2].removesuffix(".py").replace("_", " ").capitalize()
-    summary = source.split("\n", 1)[0].strip('"').split(": ", 1)[-1]
+    title, summary = _about(file)
     text = f"# {title}\n\n{summary[0].upper()}{summary[1:]}\n\n"
     for name in losses:
         lines = inspect.cleandoc(getattr(lossbook, name).__doc__).split("\n")

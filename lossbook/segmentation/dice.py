@@ -1,0 +1,75 @@
+"""Dice loss: how much of two masks does not overlap, whatever their size.
+
+Chapter: https://lossbook.example/segmentation/dice/
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["dice_loss"]
+
+
+def dice_loss(
+    probabilities: Tensor, targets: Tensor, *, smooth: float = 1e-5, squared: bool = False
+) -> Tensor:
+    """Dice loss, one value per image and class, in [0, 1].
+
+    With p the probabilities and t the targets of one class, summed over the positions:
+
+        loss = 1 - (2 sum p t + smooth) / (sum p + sum t + smooth)
+
+    and p^2 and t^2 in the denominator where `squared`. Void positions are left out by a 0 in both
+    inputs. An empty mask predicted as such costs 0; with `smooth = 0` it is 0/0, a nan. An empty
+    mask with anything predicted costs almost 1, and its gradient is about `smooth` over the
+    square of what is predicted: next to nothing with the default.
+
+    Args:
+        probabilities: Probability of each class at each position, shape `(N, C, *)`: a sigmoid,
+            or a softmax over the classes. No logits. Values are not checked.
+        targets: True masks, one channel a class, shape `(N, C, *)`: 0 and 1, bool or numbers.
+            Soft targets in [0, 1] are accepted, but only with `squared` is the loss least, and 0,
+            where the probabilities equal them.
+        smooth: Added to numerator and denominator, at least 0, in positions. The default 1e-5 is
+            MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
+        squared: Whether the denominator sums squares, as the paper's does. The default is the
+            form without, which most libraries compute.
+
+    Returns:
+        The loss of each class of each image, shape `(N, C)`, in the dtype of `probabilities`.
+
+    Raises:
+        ValueError: If `probabilities` is not floating or has fewer than two dimensions, the
+            shapes differ, or `smooth` is negative.
+
+    Reference:
+        Milletari, Navab and Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric
+        Medical Image Segmentation", 3DV 2016. arXiv:1606.04797
+
+    Examples:
+        >>> import torch
+        >>> probabilities = torch.tensor([[[1.0, 0.5, 0.0, 0.5], [0.0, 0.0, 0.0, 0.0]]])
+        >>> targets = torch.tensor([[[1, 1, 0, 0], [0, 0, 0, 0]]])
+        >>> dice_loss(probabilities, targets)
+        tensor([[0.2500, 0.0000]])
+    """
+    if probabilities.dim() < 2 or not probabilities.is_floating_point():
+        raise ValueError(
+            "expected floating probabilities of shape (N, C, *), "
+            f"got {probabilities.dtype} {tuple(probabilities.shape)}"
+        )
+    if targets.shape != probabilities.shape:
+        raise ValueError(
+            f"expected targets of shape {tuple(probabilities.shape)}, got {tuple(targets.shape)}"
+        )
+    if not smooth >= 0:
+        raise ValueError(f"expected smooth >= 0, got {smooth}")
+
+    wide = torch.promote_types(probabilities.dtype, torch.float32)
+    p, t = (x.to(wide).unsqueeze(-1).flatten(2) for x in (probabilities, targets))
+    # The slope at two empty masks is 1 / smooth, which must fit.
+    smooth = max(smooth, 1 / torch.finfo(probabilities.dtype).max) if smooth > 0 else 0
+    # Sizes before the overlap: backward then adds their slope in place to that of the product.
+    sizes = p.square().sum(2) + t.square().sum(2) if squared else p.sum(2) + t.sum(2)
+    overlaps = (p * t).sum(2)
+    losses = 1 - (2 * overlaps + smooth) / (sizes + smooth)
+    return losses.to(probabilities.dtype)
