@@ -27,6 +27,20 @@ from lossbook.embedding.info_nce import info_nce, nt_xent
 from lossbook.embedding.multiple_negatives_ranking import multiple_negatives_ranking_loss
 from lossbook.embedding.triplet import batch_hard_triplet_loss, triplet_loss
 from lossbook.examine import examine
+from lossbook.generative.least_squares_gan import (
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+)
+from lossbook.generative.minimax_gan import (
+    minimax_discriminator_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+)
+from lossbook.generative.wasserstein_gan import (
+    gradient_penalty,
+    wasserstein_critic_loss,
+    wasserstein_generator_loss,
+)
 from lossbook.ranking.margin_ranking import margin_ranking_loss
 from lossbook.regression.absolute_error import absolute_error
 from lossbook.regression.huber import huber_loss, smooth_l1_loss
@@ -39,6 +53,7 @@ from lossbook.segmentation.gradient_consistency import (
     image_gradient_loss,
 )
 from lossbook.segmentation.jaccard import jaccard_loss
+from lossbook.sequence.ctc import ctc_loss
 
 __version__ = "0.1.0"
 
@@ -56,6 +71,7 @@ __all__ = [
     "cosine_embedding_loss",
     "crammer_singer_loss",
     "cross_entropy",
+    "ctc_loss",
     "dice_loss",
     "distillation_loss",
     "earth_mover_distance",
@@ -64,14 +80,20 @@ __all__ = [
     "ge2e_contrast_loss",
     "ge2e_softmax_loss",
     "gradient_consistency_loss",
+    "gradient_penalty",
     "hinge_loss",
     "huber_loss",
     "image_gradient_loss",
     "info_nce",
     "jaccard_loss",
     "kl_divergence",
+    "least_squares_discriminator_loss",
+    "least_squares_generator_loss",
     "margin_ranking_loss",
+    "minimax_discriminator_loss",
+    "minimax_generator_loss",
     "multiple_negatives_ranking_loss",
+    "non_saturating_generator_loss",
     "nt_xent",
     "poisson_nll",
     "poly1_cross_entropy",
@@ -87,5 +109,7 @@ __all__ = [
     "tempered_softmax",
     "triplet_loss",
     "update_centers",
+    "wasserstein_critic_loss",
+    "wasserstein_generator_loss",
     "weston_watkins_loss",
 ]

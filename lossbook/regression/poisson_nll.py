@@ -54,7 +54,7 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
     wide = torch.promote_types(log_rates.dtype, torch.float32)
     x, k = log_rates.to(wide), counts.to(wide)
     # No events at rate 0 are certain: 0 log 0 = 0.
-    losses = x.exp() - k * torch.where(x.isneginf() & (k == 0), 0, x)
+    losses = torch.addcmul(x.exp(), k, torch.where(x.isneginf() & (k == 0), 0, x), value=-1)
     if full:
         losses = losses + torch.lgamma(k + 1)
     return losses.to(log_rates.dtype)

@@ -372,6 +372,49 @@ def plain_total_variation(x: Tensor) -> Tensor:
     return (down.sum((1, 2, 3)) + right.sum((1, 2, 3))).mean()
 
 
+def overlaps(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    return (p * t).sum((2, 3)), p.sum((2, 3)) + t.sum((2, 3))
+
+
+def plain_dice(p: Tensor, t: Tensor) -> Tensor:
+    both, sizes = overlaps(p, t)
+    return (1 - (2 * both + 1e-5) / (sizes + 1e-5)).mean()
+
+
+def plain_jaccard(p: Tensor, t: Tensor) -> Tensor:
+    both, sizes = overlaps(p, t)
+    return (1 - (both + 1e-5) / (sizes - both + 1e-5)).mean()
+
+
+def plain_consistency(masks: Tensor, pictures: Tensor) -> Tensor:
+    """Sobel by two convolutions, and unit vectors."""
+    down = torch.tensor([[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]])
+    kernels = torch.stack([down.T, down])[:, None]
+
+    def slopes(x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels)
+
+    of_mask, of_picture = slopes(masks), slopes(pictures)
+    size = (of_mask.square().sum(1) + 1e-20).sqrt()
+    cosine = (F.normalize(of_mask) * F.normalize(of_picture)).sum(1)
+    return ((size * (1 - cosine**2)).sum((1, 2)) / size.sum((1, 2))).mean()
+
+
+def kornia_consistency(masks: Tensor, pictures: Tensor) -> Tensor:
+    from kornia.filters import spatial_gradient
+
+    of_mask = spatial_gradient(masks, normalized=False)[:, 0]
+    of_picture = spatial_gradient(pictures, normalized=False)[:, 0]
+    size = (of_mask.square().sum(1) + 1e-20).sqrt()
+    cosine = (F.normalize(of_mask) * F.normalize(of_picture)).sum(1)
+    return ((size * (1 - cosine**2)).sum((1, 2)) / size.sum((1, 2))).mean()
+
+
+def torch_ctc(x: Tensor, labels: Tensor, lengths: Tensor, label_lengths: Tensor) -> Tensor:
+    log_p = x.log_softmax(2).transpose(0, 1)
+    return F.ctc_loss(log_p, labels, lengths, label_lengths, reduction="none").mean()
+
+
 # The rows.
 
 
@@ -387,8 +430,8 @@ EMBEDDINGS = {"shape": "{} x 256", "n": 4096, "inputs": pairs}
 
 def rows() -> Iterator[Row]:
     """Give every row, family by family."""
-    for name in ("regression", "classification", "distribution", "metric", "other"):
-        yield from globals()[name]()
+    for family in (regression, classification, distribution, metric, images, others):
+        yield from family()
 
 
 def regression() -> Iterator[Row]:
@@ -707,5 +750,115 @@ def metric() -> Iterator[Row]:
     )
 
 
-def other() -> Iterator[Row]:
-    return iter(())
+def images() -> Iterator[Row]:
+    """Segmentation, detection and image."""
+    overlap = {"inputs": maps, **SEGMENTS}
+    yield Row(
+        lossbook.dice_loss,
+        peers={"MONAI": monai_overlap(), FORMULA: plain_dice},
+        **overlap,
+    )
+    yield Row(
+        lossbook.jaccard_loss,
+        peers={"MONAI": monai_overlap(jaccard=True), FORMULA: plain_jaccard},
+        **overlap,
+    )
+    yield Row(
+        lossbook.boundary_loss,
+        inputs=lambda n: (maps(n)[0], torch.randn(n, 4, 256, 256)),
+        peers={FORMULA: lambda p, d: (p * d).mean((2, 3)).mean()},
+        **SEGMENTS,
+    )
+
+    def pictures(channels: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+        shape = (channels, 256, 256)
+        return lambda n: (torch.rand(n, *shape).requires_grad_(), torch.rand(n, *shape))
+
+    gray = {"shape": "{} x 1 x 256 x 256", "n": 8, "inputs": pictures(1)}
+    yield Row(
+        lossbook.gradient_consistency_loss,
+        peers={"kornia": kornia_consistency, FORMULA: plain_consistency},
+        **gray,
+    )
+    yield Row(
+        lossbook.image_gradient_loss,
+        peers={
+            FORMULA: lambda p, t: sum(
+                (p.diff(dim=d) - t.diff(dim=d)).abs().mean((1, 2, 3)) for d in (2, 3)
+            ).mean()
+        },
+        **gray,
+    )
+
+
+def others() -> Iterator[Row]:
+    """Generative and sequence."""
+    yield Row(
+        lossbook.minimax_discriminator_loss,
+        inputs=lambda n: (leaf(n), leaf(n)),
+        peers={
+            "torch": lambda r, f: (
+                F.binary_cross_entropy_with_logits(r, torch.ones_like(r))
+                + F.binary_cross_entropy_with_logits(f, torch.zeros_like(f))
+            ),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.minimax_generator_loss,
+        inputs=lambda n: (leaf(n),),
+        peers={FORMULA: lambda f: (1 - f.sigmoid()).log().mean()},
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.non_saturating_generator_loss,
+        inputs=lambda n: (leaf(n),),
+        peers={"torch": lambda f: F.binary_cross_entropy_with_logits(f, torch.ones_like(f))},
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.least_squares_discriminator_loss,
+        inputs=lambda n: (leaf(n), leaf(n)),
+        peers={
+            "torch": lambda r, f: (
+                (F.mse_loss(r, torch.ones_like(r)) + F.mse_loss(f, torch.zeros_like(f))) / 2
+            ),
+            FORMULA: lambda r, f: ((r - 1) ** 2 / 2 + f**2 / 2).mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.least_squares_generator_loss,
+        inputs=lambda n: (leaf(n),),
+        peers={
+            "torch": lambda f: F.mse_loss(f, torch.ones_like(f)) / 2,
+            FORMULA: lambda f: ((f - 1) ** 2 / 2).mean(),
+        },
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.wasserstein_critic_loss,
+        inputs=lambda n: (leaf(n), leaf(n)),
+        peers={FORMULA: lambda r, f: f.mean() - r.mean()},
+        **ELEMENTS,
+    )
+    yield Row(
+        lossbook.wasserstein_generator_loss,
+        inputs=lambda n: (leaf(n),),
+        peers={FORMULA: lambda f: -f.mean()},
+        **ELEMENTS,
+    )
+
+    def speech(n: int) -> tuple[Tensor, ...]:
+        labels = torch.randint(1, 80, (n, 30))
+        return leaf(n, 200, 80), labels, torch.full((n,), 200), torch.full((n,), 30)
+
+    yield Row(
+        lossbook.ctc_loss,
+        shape="{} x 200 x 80, 30 labels",
+        n=16,
+        inputs=speech,
+        peers={"torch": torch_ctc, "Optax": stepwise(optax_ctc)},
+        sweep=(1, 4, 16, 64),
+        compiled=False,
+    )

@@ -1,0 +1,1 @@
+"""Losses of generative adversarial networks: what each of the two players minimizes."""

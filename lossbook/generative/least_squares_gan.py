@@ -1,0 +1,94 @@
+"""Least-squares GAN losses: the discriminator's scores are regressed on one number per side.
+
+Chapter: https://lossbook.example/generative/least_squares_gan/
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["least_squares_discriminator_loss", "least_squares_generator_loss"]
+
+
+def least_squares_discriminator_loss(
+    real_scores: Tensor, fake_scores: Tensor, *, a: float = 0.0, b: float = 1.0
+) -> Tensor:
+    """Least-squares discriminator loss, one value per pair of a real and a fake.
+
+    With D the discriminator's score, x the real sample and G(z) the fake one:
+
+        loss = (D(x) - b)^2 / 2 + (D(G(z)) - a)^2 / 2
+
+    Scores are not probabilities: no sigmoid stands before this loss or inside of it, and a real
+    sample scored far above `b` costs as much as one as far below.
+
+    Args:
+        real_scores: Discriminator's scores of real samples, shape `(N, *)`, any real numbers.
+        fake_scores: Its scores of fake samples, shape `(N, *)`. Detach the samples from the
+            generator, which this loss would train to be found out.
+        a: Score that fakes shall get. The default 0 is of the paper's 0-1 coding.
+        b: Score that real samples shall get. The default 1 is of the same coding. With a = -1,
+            b = 1 and the generator's c = 0 the game minimizes a Pearson chi-squared divergence.
+
+    Returns:
+        The loss of each pair, shape `(N, *)`, in the dtype of `real_scores`.
+
+    Raises:
+        ValueError: If `real_scores` is not floating or the shapes differ.
+
+    Reference:
+        Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, eq. 2.
+        arXiv:1611.04076
+
+    Examples:
+        >>> import torch
+        >>> least_squares_discriminator_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))
+        tensor([0.0000, 2.5000])
+    """
+    if not real_scores.is_floating_point():
+        raise ValueError(f"expected floating real_scores, got {real_scores.dtype}")
+    if fake_scores.shape != real_scores.shape:
+        raise ValueError(
+            f"expected fake_scores of shape {tuple(real_scores.shape)}, "
+            f"got {tuple(fake_scores.shape)}"
+        )
+
+    wide = torch.promote_types(real_scores.dtype, torch.float32)
+    on_real, on_fake = real_scores.to(wide) - b, fake_scores.to(wide) - a
+    return ((on_real.square() + on_fake.square()) / 2).to(real_scores.dtype)
+
+
+def least_squares_generator_loss(fake_scores: Tensor, *, c: float = 1.0) -> Tensor:
+    """Least-squares generator loss, one value per fake.
+
+    With D the discriminator's score and G(z) the fake sample:
+
+        loss = (D(G(z)) - c)^2 / 2
+
+    Its slope, D - c, grows with the distance, so that fakes found out surely are pulled hardest.
+
+    Args:
+        fake_scores: Discriminator's scores of fake samples, shape `(N, *)`, any real numbers. No
+            sigmoid before this loss.
+        c: Score that the generator wants for its fakes. The default 1 is of the paper's 0-1
+            coding, c = b.
+
+    Returns:
+        The loss of each fake, shape `(N, *)`, in the dtype of `fake_scores`.
+
+    Raises:
+        ValueError: If `fake_scores` is not floating.
+
+    Reference:
+        Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, eq. 2.
+        arXiv:1611.04076
+
+    Examples:
+        >>> import torch
+        >>> least_squares_generator_loss(torch.tensor([1.0, 0.0, 4.0]))
+        tensor([0.0000, 0.5000, 4.5000])
+    """
+    if not fake_scores.is_floating_point():
+        raise ValueError(f"expected floating fake_scores, got {fake_scores.dtype}")
+
+    wide = torch.promote_types(fake_scores.dtype, torch.float32)
+    return ((fake_scores.to(wide) - c).square() / 2).to(fake_scores.dtype)

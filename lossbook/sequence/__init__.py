@@ -1,0 +1,1 @@
+"""Losses on sequences whose alignment with the input is unknown."""
