@@ -79,6 +79,7 @@ def page(files: Mapping[str, str]) -> str:
     for (machine, torch, device), date in machines.items():
         text += f"Measured on {date}: {machine}, {device}, torch {torch}. "
     text += "Bars are for one thread; the tables have two threads, spread and memory.\n"
+    text += _slower(found)
     for family in dict.fromkeys(file.split("/")[1] for file in files.values()):
         rows = [r for r in found if files[r["loss"]].split("/")[1] == family]
         if not rows:
@@ -92,6 +93,27 @@ def page(files: Mapping[str, str]) -> str:
         table = _table(rows, files)
         text += "".join(f"    {line}\n" for line in table.splitlines())
     return text
+
+
+def _slower(found: Sequence[Mapping[str, Any]]) -> str:
+    """List the rows in which a library on torch is faster, with the reason."""
+    lines = []
+    for row in (r for r in found if r["threads"] == 1):
+        eager = [
+            (result["ratio"], name)
+            for name, result in _timed(row)
+            if _kind(name) in ("torch", KINDS[2]) and result["ratio"][2] < 0.95
+        ]
+        if eager:
+            (_, middle, _), name = min(eager)
+            lines.append(f"| {_name(row)} | {name} {middle:.2f} | {row['slower'] or 'not known'} |")
+    if not lines:
+        return ""
+    head = (
+        "\n## Where lossbook is slower\n\n"
+        "Than a library on torch, both eager, by more than the spread of the run.\n\n"
+    )
+    return head + "| | fastest, times ours | why |\n|---|---|---|\n" + "\n".join(lines) + "\n"
 
 
 def _figure(chart: Mapping[str, Any]) -> str:

@@ -49,6 +49,7 @@ class Row:
         settings: Of the loss.
         sweep: Further sizes, where growth is worth seeing.
         compiled: Whether torch.compile applies.
+        slower: Why a library on torch is faster, where one is.
     """
 
     loss: Callable[..., Tensor]
@@ -59,6 +60,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     sweep: tuple[int, ...] = ()
     compiled: bool = True
+    slower: str = ""
 
     @property
     def size(self) -> str:
@@ -273,6 +275,7 @@ def about(row: Row, threads: int, device: str) -> dict[str, Any]:
         "settings": {
             k: v if isinstance(v, (int, float, str)) else str(v) for k, v in row.settings.items()
         },
+        "slower": row.slower,
         "threads": threads,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "machine": machine(),

@@ -417,6 +417,8 @@ def torch_ctc(x: Tensor, labels: Tensor, lengths: Tensor, label_lengths: Tensor)
 
 # The rows.
 
+FUSED = "torch has one kernel for the loss and one for its slope; the file shows the formula"
+
 
 def classes(n: int, c: int) -> dict[str, Any]:
     return {"shape": f"{{}} x {c}", "n": n, "inputs": scores(c)}
@@ -437,6 +439,7 @@ def rows() -> Iterator[Row]:
 def regression() -> Iterator[Row]:
     yield Row(
         lossbook.squared_error,
+        slower=FUSED,
         inputs=residuals,
         peers={
             "torch": F.mse_loss,
@@ -458,6 +461,7 @@ def regression() -> Iterator[Row]:
     )
     yield Row(
         lossbook.huber_loss,
+        slower=FUSED,
         inputs=residuals,
         peers={
             "torch": F.huber_loss,
@@ -469,12 +473,14 @@ def regression() -> Iterator[Row]:
     )
     yield Row(
         lossbook.smooth_l1_loss,
+        slower=FUSED,
         inputs=residuals,
         peers={"torch": F.smooth_l1_loss, FORMULA: plain_huber},
         **ELEMENTS,
     )
     yield Row(
         lossbook.poisson_nll,
+        slower="no events at rate 0 must cost 0, not nan: four more passes",
         inputs=lambda n: (leaf(n), torch.randint(9, (n,)).float()),
         peers={
             "torch": F.poisson_nll_loss,
@@ -512,6 +518,7 @@ def classification() -> Iterator[Row]:
     yield Row(
         lossbook.cross_entropy,
         settings={"label_smoothing": 0.1},
+        slower="the mean over classes sends back a second slope, which is added to the first",
         peers={
             "torch": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
             FORMULA: smoothed,
@@ -654,6 +661,7 @@ def metric() -> Iterator[Row]:
     )
     yield Row(
         lossbook.cosine_embedding_loss,
+        slower="each vector is divided by its largest entry first, so that no square overflows",
         shape="{} x 256",
         n=4096,
         inputs=lambda n: (*pairs(n), torch.randint(2, (n,)).float() * 2 - 1),
@@ -818,6 +826,7 @@ def others() -> Iterator[Row]:
     )
     yield Row(
         lossbook.least_squares_discriminator_loss,
+        slower=FUSED,
         inputs=lambda n: (leaf(n), leaf(n)),
         peers={
             "torch": lambda r, f: (
@@ -829,6 +838,7 @@ def others() -> Iterator[Row]:
     )
     yield Row(
         lossbook.least_squares_generator_loss,
+        slower=FUSED,
         inputs=lambda n: (leaf(n),),
         peers={
             "torch": lambda f: F.mse_loss(f, torch.ones_like(f)) / 2,
