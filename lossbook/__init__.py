@@ -15,6 +15,11 @@ from lossbook.classification.hinge import (
 )
 from lossbook.classification.poly import poly1_cross_entropy, poly1_focal_loss, poly_loss
 from lossbook.criterion import Criterion
+from lossbook.detection.iou_balanced import (
+    iou_balanced_classification_loss,
+    iou_balanced_localization_loss,
+)
+from lossbook.detection.multibox import decode_boxes, encode_boxes, match_priors, multibox_loss
 from lossbook.distribution.distillation import distillation_loss
 from lossbook.distribution.earth_mover import earth_mover_distance, squared_emd_loss
 from lossbook.distribution.kl_divergence import kl_divergence
@@ -41,6 +46,8 @@ from lossbook.generative.wasserstein_gan import (
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from lossbook.image.perceptual import perceptual_loss, style_loss
+from lossbook.image.total_variation import total_variation
 from lossbook.ranking.margin_ranking import margin_ranking_loss
 from lossbook.regression.absolute_error import absolute_error
 from lossbook.regression.huber import huber_loss, smooth_l1_loss
@@ -72,9 +79,11 @@ __all__ = [
     "crammer_singer_loss",
     "cross_entropy",
     "ctc_loss",
+    "decode_boxes",
     "dice_loss",
     "distillation_loss",
     "earth_mover_distance",
+    "encode_boxes",
     "examine",
     "focal_loss",
     "ge2e_contrast_loss",
@@ -85,16 +94,21 @@ __all__ = [
     "huber_loss",
     "image_gradient_loss",
     "info_nce",
+    "iou_balanced_classification_loss",
+    "iou_balanced_localization_loss",
     "jaccard_loss",
     "kl_divergence",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
     "margin_ranking_loss",
+    "match_priors",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
+    "multibox_loss",
     "multiple_negatives_ranking_loss",
     "non_saturating_generator_loss",
     "nt_xent",
+    "perceptual_loss",
     "poisson_nll",
     "poly1_cross_entropy",
     "poly1_focal_loss",
@@ -106,7 +120,9 @@ __all__ = [
     "squared_emd_loss",
     "squared_error",
     "squared_hinge_loss",
+    "style_loss",
     "tempered_softmax",
+    "total_variation",
     "triplet_loss",
     "update_centers",
     "wasserstein_critic_loss",

@@ -36,7 +36,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "distribution": ("earth_mover",),
         "ranking": ("margin_ranking",),
         "embedding": (
             *("arcface", "center", "contrastive", "cosine", "ge2e", "info_nce"),

@@ -67,9 +67,13 @@ class Row:
         return self.shape.format(self.n)
 
     @property
+    def numbers(self) -> dict[str, Any]:
+        """The settings but for tensors, which no page shows."""
+        return {k: v for k, v in self.settings.items() if not isinstance(v, Tensor)}
+
+    @property
     def key(self) -> str:
-        words = "-".join(str(v) for v in self.settings.values())
-        words = f"{self.loss.__name__} {self.size} {words}"
+        words = " ".join([self.loss.__name__, self.size, *map(str, self.numbers.values())])
         return "-".join("".join(c if c.isalnum() else " " for c in words).split())
 
 
@@ -273,7 +277,7 @@ def about(row: Row, threads: int, device: str) -> dict[str, Any]:
         "loss": row.loss.__name__,
         "size": row.size,
         "settings": {
-            k: v if isinstance(v, (int, float, str)) else str(v) for k, v in row.settings.items()
+            k: v if isinstance(v, (int, float)) else str(v) for k, v in row.numbers.items()
         },
         "slower": row.slower,
         "threads": threads,

@@ -410,6 +410,13 @@ def kornia_consistency(masks: Tensor, pictures: Tensor) -> Tensor:
     return ((size * (1 - cosine**2)).sum((1, 2)) / size.sum((1, 2))).mean()
 
 
+def plain_penalty(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
+    share = SHARES[:, None]
+    points = share * real + (1 - share) * fake
+    (slopes,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return ((slopes.norm(2, dim=1) - 1) ** 2).mean()
+
+
 def torch_ctc(x: Tensor, labels: Tensor, lengths: Tensor, label_lengths: Tensor) -> Tensor:
     log_p = x.log_softmax(2).transpose(0, 1)
     return F.ctc_loss(log_p, labels, lengths, label_lengths, reduction="none").mean()
@@ -417,6 +424,7 @@ def torch_ctc(x: Tensor, labels: Tensor, lengths: Tensor, label_lengths: Tensor)
 
 # The rows.
 
+SHARES = torch.linspace(0, 1, 256)
 FUSED = "torch has one kernel for the loss and one for its slope; the file shows the formula"
 
 
@@ -857,6 +865,19 @@ def others() -> Iterator[Row]:
         inputs=lambda n: (leaf(n),),
         peers={FORMULA: lambda f: -f.mean()},
         **ELEMENTS,
+    )
+
+    critic = torch.nn.Sequential(
+        torch.nn.Linear(784, 256), torch.nn.Softplus(), torch.nn.Linear(256, 1)
+    )
+    yield Row(
+        lossbook.gradient_penalty,
+        shape="{} x 784, a critic of two layers",
+        n=256,
+        inputs=lambda n: (critic, leaf(n, 784), leaf(n, 784)),
+        settings={"epsilon": SHARES},
+        peers={FORMULA: plain_penalty},
+        compiled=False,
     )
 
     def speech(n: int) -> tuple[Tensor, ...]:

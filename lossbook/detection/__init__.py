@@ -1,0 +1,1 @@
+"""Losses on boxes: where the objects are and what they are."""
