@@ -410,6 +410,43 @@ def kornia_consistency(masks: Tensor, pictures: Tensor) -> Tensor:
     return ((size * (1 - cosine**2)).sum((1, 2)) / size.sum((1, 2))).mean()
 
 
+def plain_multibox(
+    offsets: Tensor, logits: Tensor, target_offsets: Tensor, labels: Tensor
+) -> Tensor:
+    """The usual way: rank all negatives by two sorts."""
+    positive = labels > 0
+    ce = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    ce = ce.view_as(labels)
+    ranks = ce.masked_fill(positive, -math.inf).sort(1, descending=True).indices.sort(1).indices
+    count = positive.sum(1, keepdim=True)
+    kept = positive | (ranks < (3 * count).clamp_max((~positive).sum(1, keepdim=True)))
+    place = F.smooth_l1_loss(offsets, target_offsets, reduction="none").sum(2)
+    return (((ce * kept).sum(1) + (place * positive).sum(1)) / count[:, 0]).mean()
+
+
+def plain_balanced(logits: Tensor, labels: Tensor, ious: Tensor) -> Tensor:
+    ce = F.cross_entropy(logits, labels, reduction="none")
+    positive = labels > 0
+    with torch.no_grad():
+        raw = ious**1.5
+        weights = raw * (ce * positive).sum() / (raw * ce * positive).sum()
+    return (torch.where(positive, weights, 1) * ce).mean()
+
+
+def plain_style(features: list[Tensor], target_features: list[Tensor]) -> Tensor:
+    def gram(x: Tensor) -> Tensor:
+        return torch.einsum("nchw,ndhw->ncd", x, x) / x[0].numel()
+
+    parts = zip(features, target_features, strict=True)
+    return sum((gram(x) - gram(y)).square().sum((1, 2)).mean() for x, y in parts)
+
+
+def kornia_total_variation(x: Tensor) -> Tensor:
+    from kornia.losses import total_variation
+
+    return total_variation(x, reduction="sum").sum() / len(x)
+
+
 def plain_penalty(critic: Any, real: Tensor, fake: Tensor) -> Tensor:
     share = SHARES[:, None]
     points = share * real + (1 - share) * fake
@@ -804,6 +841,60 @@ def images() -> Iterator[Row]:
             ).mean()
         },
         **gray,
+    )
+
+    def detections(n: int) -> tuple[Tensor, ...]:
+        labels = torch.randint(1, 21, (n, 8732)).where(torch.rand(n, 8732) < 0.005, 0)
+        return leaf(n, 8732, 4), leaf(n, 8732, 21), torch.randn(n, 8732, 4), labels
+
+    yield Row(
+        lossbook.multibox_loss,
+        shape="{} x 8732 x 21",
+        n=8,
+        inputs=detections,
+        peers={FORMULA: plain_multibox},
+        sweep=(1, 2, 4, 8, 16),
+    )
+
+    def proposals(n: int) -> tuple[Tensor, Tensor, Tensor]:
+        return leaf(n, 81), torch.randint(0, 81, (n,)), torch.rand(n)
+
+    yield Row(
+        lossbook.iou_balanced_classification_loss,
+        shape="{} x 81",
+        n=65536,
+        inputs=proposals,
+        peers={FORMULA: plain_balanced},
+    )
+    yield Row(
+        lossbook.iou_balanced_localization_loss,
+        shape="{} x 4",
+        n=1 << 20,
+        inputs=lambda n: (leaf(n, 4), torch.randn(n, 4), torch.rand(n)),
+        peers={
+            FORMULA: lambda x, t, iou: (
+                iou**1.5 * F.smooth_l1_loss(x, t, reduction="none").sum(1)
+            ).mean()
+        },
+    )
+
+    def layers(n: int) -> tuple[list[Tensor], list[Tensor]]:
+        shapes = [(n, 64, 64, 64), (n, 128, 32, 32), (n, 256, 16, 16)]
+        return [leaf(*shape) for shape in shapes], [torch.randn(*shape) for shape in shapes]
+
+    features = {"shape": "{} images, three layers of VGG", "n": 8, "inputs": layers}
+    yield Row(
+        lossbook.perceptual_loss,
+        peers={FORMULA: lambda f, g: sum(F.mse_loss(x, y) for x, y in zip(f, g, strict=True))},
+        **features,
+    )
+    yield Row(lossbook.style_loss, peers={FORMULA: plain_style}, **features)
+    yield Row(
+        lossbook.total_variation,
+        shape="{} x 3 x 256 x 256",
+        n=8,
+        inputs=lambda n: (torch.rand(n, 3, 256, 256).requires_grad_(),),
+        peers={"kornia": kornia_total_variation, FORMULA: plain_total_variation},
     )
 
 
