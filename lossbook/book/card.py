@@ -139,7 +139,8 @@ def card(losses: Sequence[str]) -> str:
         caption = "The contract has not run on this code."
     body = "".join(rows)
     return (
-        f'<div class="card"><table class="data"><caption>{caption}</caption>{body}</table></div>\n'
+        f'<div class="card" role="region" aria-label="Vetting card" tabindex="0">'
+        f'<table class="data"><caption>{caption}</caption>{body}</table></div>\n'
     )
 
 
@@ -161,7 +162,8 @@ def matrix(pages: Mapping[str, str]) -> str:
             cells.append(f'<span {kind} title="{why}">{marks[status]}</span>')
         rows.append(cells)
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    table = f'<div class="card matrix" markdown="1">\n\n{table}\n\n</div>'
+    region = 'class="card matrix" role="region" aria-label="Vetting" tabindex="0"'
+    table = f'<div {region} markdown="1">\n\n{table}\n\n</div>'
     legend = "".join(f"`{check}`\n:   {label}\n\n" for check, label in CHECKS.items())
     return f"""# Vetting
 

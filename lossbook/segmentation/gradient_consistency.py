@@ -122,7 +122,9 @@ def _direction(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     right = right[..., :-2, :] + 2 * right[..., 1:-1, :] + right[..., 2:, :]
     down = x[..., 2:, :] - x[..., :-2, :]
     down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
-    # The root of 0 has an infinite slope, which no mask behind it stops.
-    flat = (right == 0) & (down == 0)
+    # The root of 0 has an infinite slope, which no mask behind it stops; and the slope of a unit
+    # vector, the inverse of the length, must fit.
+    least = 64 * torch.finfo(x.dtype).tiny
+    flat = (right.abs() < least) & (down.abs() < least)
     lengths = torch.hypot(right.masked_fill(flat, 1), down)
     return right / lengths, down / lengths, lengths.masked_fill(flat, 0)
