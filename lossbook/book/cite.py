@@ -36,13 +36,24 @@ def entries(path: Path = BIBLIOGRAPHY) -> dict[str, Any]:
         raise ChapterError(path, line, str(error)) from None
 
 
+@cache
+def _pybtex() -> tuple[Any, Any, Any]:
+    """The style of the list, and what writes HTML and text: pybtex takes long to find them."""
+    from pybtex.plugin import find_plugin
+
+    style = find_plugin("pybtex.style.formatting", "unsrt")()
+    return style, *(find_plugin("pybtex.backends", name)() for name in ("html", "text"))
+
+
+@cache
 def short(key: str) -> str:
     """Name a work as the text does: `Lin et al., 2017`."""
     from pybtex.richtext import Text
 
     entry = entries()[key]
     names = [str(" ".join(p.prelast_names + p.last_names)) for p in entry.persons["author"]]
-    names = [Text.from_latex(name).render_as("text") for name in names]
+    *_, plain = _pybtex()
+    names = [str(Text.from_latex(name).render(plain)) for name in names]
     who = names[0] if len(names) == 1 else f"{names[0]} and {names[1]}"
     return f"{who if len(names) < 3 else names[0] + ' et al.'}, {entry.fields['year']}"
 
@@ -50,12 +61,9 @@ def short(key: str) -> str:
 @cache
 def full(key: str) -> str:
     """Format a work for the list of references, as HTML."""
-    from pybtex.plugin import find_plugin
-
-    style = find_plugin("pybtex.style.formatting", "unsrt")()
-    backend = find_plugin("pybtex.backends", "html")()
+    style, html, _ = _pybtex()
     (entry,) = style.format_entries([entries()[key]])
-    return " ".join(str(entry.text.render(backend)).split())
+    return " ".join(str(entry.text.render(html)).split())
 
 
 def cite(text: str, path: Path, line: int = 1) -> tuple[str, list[str]]:

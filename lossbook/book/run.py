@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Run:
         ]
 
 
+@cache
 def versions() -> dict[str, str]:
     """The Python and every installed distribution: what a run may depend on."""
     found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
