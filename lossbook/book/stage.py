@@ -64,6 +64,7 @@ def stage(
     chosen = [c for c in chapters if only is None or c.path in only]
     runs = run_all(chosen, watch_tree=watch_tree, report=report)
     written = set()
+    tex.typeset([formula for chapter in chosen for formula in tex.formulas(chapter.body)])
     for chapter in chosen:
         errors += _typeset(chapter)
     for chapter, run in zip(chosen, runs, strict=True):
