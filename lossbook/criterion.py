@@ -92,6 +92,8 @@ class Criterion(nn.Module):
                 unreduced loss, those labels are not integers, or `normalizer` is a number that is
                 not positive or a tensor of several elements.
         """
+        if self.reduction != "mean":
+            normalizer = None
         if isinstance(normalizer, (int, float)) and not normalizer > 0:
             raise ValueError(f"expected normalizer > 0, got {normalizer}")
         if isinstance(normalizer, Tensor) and normalizer.numel() != 1:
@@ -112,6 +114,8 @@ class Criterion(nn.Module):
                 )
 
         wide = torch.promote_types(losses.dtype, torch.float32)
+        if weights is not None and weights.is_floating_point():
+            wide = torch.promote_types(wide, weights.dtype)
         if kept is not None:
             weights = kept.to(wide) if weights is None else weights.to(wide).where(kept, 0)
         values = losses.to(wide)
@@ -126,7 +130,10 @@ class Criterion(nn.Module):
 
         count = total.new_full((), losses.numel()) if weights is None else weights.sum()
         divisor = count if normalizer is None else torch.as_tensor(normalizer).to(count).reshape(())
-        return (total / divisor.where(count != 0, 1)).to(losses.dtype)
+        mean = total / divisor.where(count != 0, 1)
+        if normalizer is None:
+            mean = mean.where(count != 0, 0)  # Also where weights of both signs cancel.
+        return mean.to(losses.dtype)
 
     def extra_repr(self) -> str:
         """Describe the loss and its settings."""

@@ -39,6 +39,9 @@ def test_reductions_by_hand():
 def test_small_weights_keep_their_mean():
     losses, weights = torch.tensor([1.0, 2.0]), torch.tensor([0.25, 0.25])
     assert Criterion(identity)(losses, weights=weights).item() == 1.5
+    # Weights wider than the loss keep their width: in float32 these would be 0.
+    tiny = torch.tensor([1e-50, 1e-50], dtype=torch.float64)
+    assert Criterion(identity)(losses, weights=tiny).item() == 1.5
 
 
 def test_class_weights_equal_torchs_weighted_mean():
@@ -67,6 +70,8 @@ def test_sum_and_none_ignore_the_normalizer():
     losses = torch.tensor([1.0, 2.0, 4.0])
     assert Criterion(identity, reduction="sum")(losses, normalizer=10).item() == 7
     assert Criterion(identity, reduction="none")(losses, normalizer=10).tolist() == [1, 2, 4]
+    for wrong in (0, -1.0, math.nan, torch.ones(3)):
+        assert Criterion(identity, reduction="sum")(losses, normalizer=wrong).item() == 7
 
 
 def test_zero_weight_removes_nan_and_inf():
@@ -101,6 +106,14 @@ def test_nothing_left_is_zero_with_zero_gradient():
         (slope,) = torch.autograd.grad(mean, losses)
         assert mean.item() == 0
         assert slope.tolist() == [0, 0]
+
+
+def test_weights_that_cancel_leave_nothing():
+    losses = torch.tensor([4.0, 9.0], requires_grad=True)
+    mean = Criterion(identity)(losses, weights=torch.tensor([1.0, -1.0]))
+    mean.backward()
+    assert mean.item() == 0
+    assert losses.grad.tolist() == [0, 0]
 
 
 def test_empty_batch_is_zero_with_zero_gradient():

@@ -60,7 +60,8 @@ def binary_cross_entropy(
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     x, y = logits.to(wide), targets.to(wide)
-    log_p = logsigmoid(x)
+    log_p, no = logsigmoid(x), 1 - y
     if pos_weight is not None:
-        log_p = (1 + (pos_weight - 1) * y) * log_p
-    return ((1 - y) * x - log_p).to(logits.dtype)
+        w = pos_weight.to(wide) if isinstance(pos_weight, Tensor) else pos_weight
+        log_p = (w * y + no) * log_p
+    return (no * x - log_p).to(logits.dtype)

@@ -115,8 +115,7 @@ def sigmoid_focal_loss(
     wide = torch.promote_types(logits.dtype, torch.float32)
     x, y = logits.to(wide), targets.to(wide)
     # Powers come from log-probabilities: that of a sigmoid has a nan slope once it underflows.
-    log_p = logsigmoid(x)
-    log_q = log_p - x
+    log_p, log_q = logsigmoid(x), logsigmoid(-x)
     positives = torch.exp(gamma * log_q) * log_p
     negatives = torch.exp(gamma * log_p) * log_q
     if alpha is not None:

@@ -74,9 +74,13 @@ def distillation_loss(
 
     wide = torch.promote_types(student_logits.dtype, torch.float32)
     student = student_logits.to(wide)
-    q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
-    log_p = (student / temperature).log_softmax(1)
-    # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
-    soft = -(q * torch.where(q > 0, log_p, 0)).sum(1)
-    hard = -student.log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    return (alpha * temperature**2 * soft + (1 - alpha) * hard).to(student_logits.dtype)
+    losses = student.new_zeros(len(student))
+    if alpha > 0:
+        q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
+        log_p = (student / temperature).log_softmax(1)
+        # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
+        losses = losses - alpha * temperature**2 * (q * torch.where(q > 0, log_p, 0)).sum(1)
+    if alpha < 1:
+        hard = student.log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        losses = losses - (1 - alpha) * hard
+    return losses.to(student_logits.dtype)

@@ -45,7 +45,7 @@ def center_loss(embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
     _check(embeddings, centers, labels)
 
     wide = torch.promote_types(embeddings.dtype, torch.float32)
-    errors = embeddings.to(wide) - centers.detach().to(wide)[labels]
+    errors = embeddings.to(wide) - centers.detach().to(wide).index_select(0, labels)
     return (errors.square().sum(1) / 2).to(embeddings.dtype)
 
 
@@ -91,7 +91,7 @@ def update_centers(
 
     wide = torch.promote_types(centers.dtype, torch.float32)
     old = centers.detach().to(wide)
-    pulls = embeddings.detach().to(wide) - old[labels]
+    pulls = embeddings.detach().to(wide) - old.index_select(0, labels)
     totals = torch.zeros_like(old).index_add(0, labels, pulls)
     counts = torch.zeros_like(old[:, 0]).index_add(0, labels, torch.ones_like(pulls[:, 0]))
     return (old + alpha * totals / (1 + counts)[:, None]).to(centers.dtype)

@@ -50,10 +50,11 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
     if not delta > 0:
         raise ValueError(f"expected delta > 0, got {delta}")
 
-    residuals = predictions - targets.to(predictions.dtype)
-    bound = min(delta, torch.finfo(residuals.dtype).max)
+    wide = torch.promote_types(predictions.dtype, torch.float32)
+    residuals = predictions.to(wide) - targets.to(wide)
+    bound = min(delta, torch.finfo(wide).max)
     clipped = residuals.clamp(-bound, bound)
-    return clipped * (residuals - clipped / 2)
+    return (clipped * (residuals - clipped / 2)).to(predictions.dtype)
 
 
 def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -95,8 +96,10 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
     if not beta >= 0:
         raise ValueError(f"expected beta >= 0, got {beta}")
 
-    residuals = predictions - targets.to(predictions.dtype)
-    if beta < torch.finfo(torch.promote_types(residuals.dtype, torch.float32)).tiny:
-        return residuals.abs()  # A beta of 0, or one that would round to it.
+    wide = torch.promote_types(predictions.dtype, torch.float32)
+    residuals = predictions.to(wide) - targets.to(wide)
+    if beta < torch.finfo(wide).tiny:
+        return residuals.abs().to(predictions.dtype)  # A beta of 0, or one that would round to it.
+    beta = min(beta, torch.finfo(wide).max)
     clipped = (residuals / beta).clamp(-1, 1)
-    return clipped * (residuals - beta * clipped / 2)
+    return (clipped * (residuals - beta * clipped / 2)).to(predictions.dtype)

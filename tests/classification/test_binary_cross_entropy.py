@@ -206,3 +206,15 @@ def test_second_derivative_at_zero_is_a_quarter():
     (slope,) = torch.autograd.grad(binary_cross_entropy(x, real([1.0])).sum(), x, create_graph=True)
     (bend,) = torch.autograd.grad(slope.sum(), x)
     assert (slope.item(), bend.item()) == (-0.5, 0.25)
+
+
+def test_a_small_weight_of_half_precision_is_kept():
+    # 0.001 softplus(2) = 0.0021269; 1 + (w - 1) would be 0 in bfloat16.
+    x, y = torch.tensor([[-2.0]]), torch.tensor([[1.0]])
+    for dtype, within in ((torch.bfloat16, 1e-2), (torch.float16, 1e-3), (torch.float32, 1e-6)):
+        weight = torch.tensor([0.001]).to(dtype)
+        loss = binary_cross_entropy(x.to(dtype), y.to(dtype), pos_weight=weight)
+        assert loss.item() == pytest.approx(0.0021269280, rel=within)
+    assert binary_cross_entropy(x, y, pos_weight=1e-8).item() == pytest.approx(
+        2.1269280e-8, rel=1e-6
+    )

@@ -198,3 +198,12 @@ def test_the_teacher_gets_no_gradient():
 def test_a_student_that_rules_out_what_the_teacher_expects_costs_inf():
     student = real([[-INF, 0.0, 0.0]])
     assert distillation_loss(student, ROW[1], integer([1])).item() == INF
+
+
+def test_a_term_of_weight_0_is_not_there():
+    student, teacher = torch.tensor([[1.0, 2.0, -math.inf]]), torch.zeros(1, 3)
+    only_hard = distillation_loss(student, teacher, torch.tensor([1]), alpha=0.0)
+    assert only_hard.item() == pytest.approx(math.log1p(math.exp(-1)))
+    ruled_out = torch.tensor([[0.0, 0.0, -math.inf]])
+    only_soft = distillation_loss(student, ruled_out, torch.tensor([2]), alpha=1.0, temperature=1.0)
+    assert only_soft.item() == pytest.approx(math.log1p(math.exp(-1)) + 0.5)

@@ -173,3 +173,9 @@ def test_updates_bring_the_centers_to_the_means():
         centers = update_centers(x, centers, labels)
     for j in (0, 2, 4):
         assert torch.allclose(centers[j], x[labels == j].mean(0))
+
+
+def test_a_negative_label_is_no_class():
+    for function in (center_loss, update_centers):
+        with pytest.raises(IndexError):
+            function(torch.zeros(1, 2), torch.zeros(3, 2), torch.tensor([-1]))

@@ -40,6 +40,24 @@ MUTANTS = [
         killed_by="test_nothing_left_is_zero_with_zero_gradient",
     ),
     edited(
+        "weights that cancel divide by 1",
+        "mean = mean.where(count != 0, 0)",
+        "mean = mean * 1",
+        killed_by="test_weights_that_cancel_leave_nothing",
+    ),
+    edited(
+        "weights cut to the dtype of the loss",
+        "wide = torch.promote_types(wide, weights.dtype)",
+        "wide = wide",
+        killed_by="test_small_weights_keep_their_mean",
+    ),
+    edited(
+        "a normalizer that nobody reads is refused",
+        'if self.reduction != "mean":',
+        "if False:",
+        killed_by="test_sum_and_none_ignore_the_normalizer",
+    ),
+    edited(
         "an epsilon in the denominator",
         "divisor.where(count != 0, 1)",
         "(divisor + 1e-3)",
@@ -83,8 +101,8 @@ MUTANTS = [
     ),
     edited(
         "float32 comes back from half precision",
-        "return (total / divisor.where(count != 0, 1)).to(losses.dtype)",
-        "return total / divisor.where(count != 0, 1)",
+        "return mean.to(losses.dtype)",
+        "return mean",
         killed_by="test_dtype_is_that_of_the_loss",
     ),
     edited(
@@ -110,12 +128,6 @@ MUTANTS = [
         "not normalizer > 0",
         "normalizer < 0",
         killed_by="test_normalizer_must_be_one_positive_number",
-    ),
-    edited(
-        "the sum divided by the normalizer",
-        """        if self.reduction == "sum":""",
-        """        if self.reduction == "sum" and normalizer is None:""",
-        killed_by="test_sum_and_none_ignore_the_normalizer",
     ),
     edited(
         "class weights left behind on the old device",

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -167,3 +168,18 @@ def test_delta_beyond_half_precision():
 def test_integer_targets_are_cast():
     assert huber_loss(torch.tensor([0.5]), torch.tensor([0])).item() == 0.125
     assert smooth_l1_loss(torch.tensor([0.5]), torch.tensor([0])).item() == 0.125
+
+
+def test_a_residual_that_half_precision_cannot_hold():
+    # 120000 apart: 0.1 (120000 - 0.05), and with beta 200000 half of 120000^2 / 200000.
+    x, y = torch.tensor([6e4]).half(), torch.tensor([-6e4]).half()
+    assert huber_loss(x, y, delta=0.1).item() == 12000
+    assert smooth_l1_loss(x, y, beta=2e5).item() == 36000
+
+
+def test_a_beta_beyond_the_dtype_leaves_nothing():
+    x = torch.tensor([1.0], requires_grad=True)
+    for beta in (1e300, math.inf):
+        loss = smooth_l1_loss(x, torch.zeros(1), beta=beta)
+        assert loss.item() == pytest.approx(0, abs=1e-30)
+        assert torch.autograd.grad(loss, x)[0].item() == pytest.approx(0, abs=1e-30)
