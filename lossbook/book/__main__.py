@@ -1,6 +1,8 @@
 """python -m lossbook.book: stage, build or serve the book."""
 
 import argparse
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -72,16 +74,37 @@ def _stage(only: list[Path] | None, *, strict: bool) -> int:
 
 
 def _generate(generator: str) -> int:
-    command = {
-        "mkdocs": ["mkdocs", "build", "--quiet", "--strict"],
-        "zensical": ["zensical", "build", "--clean"],
+    """Build the site with one of the generators, unless it stands as it was staged."""
+    command, site = {
+        "mkdocs": (["mkdocs", "build", "--quiet", "--strict"], ROOT / "site"),
+        "zensical": (["zensical", "build", "--clean"], BUILD / "zensical"),
     }[generator]
-    return subprocess.run(
-        [sys.executable, "-m", *command, "--config-file", str(BUILD / f"{generator}.yml")],
+    config, stamp = BUILD / f"{generator}.yml", BUILD / f"{generator}.key"
+    key = _key(config)
+    if (site / "index.html").exists() and stamp.exists() and stamp.read_text() == key:
+        print("The site is up to date.", flush=True)
+        return 0
+    stamp.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--config-file", str(config)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         check=False,
-    ).returncode
+    )
+    if done.returncode == 0:
+        stamp.write_text(key)
+    return done.returncode
+
+
+def _key(config: Path) -> str:
+    """Hash what a site depends on: what is staged, the code that its API pages show, and tools."""
+    from lossbook.book.run import versions
+
+    digest = hashlib.sha256(json.dumps(versions()).encode() + config.read_bytes())
+    files = [*(BUILD / "docs").rglob("*"), *(ROOT / "lossbook").rglob("*.py")]
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@ def serve(address: str = "localhost:8000") -> int:
     os.environ |= {"SITE_URL": f"http://{address}/", "NO_MKDOCS_2_WARNING": "1"}
     code = _code()
     _update(None, code)
-    command = [sys.executable, "-m", "mkdocs", "serve", "--no-strict", "--dev-addr", address]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "serve",
+        "--no-strict",
+        "--dirty",
+        "--dev-addr",
+        address,
+    ]
     server = subprocess.Popen([*command, "--config-file", str(BUILD / "mkdocs.yml")], cwd=ROOT)
     print(f"\nThe book is at http://{address}/ (Ctrl-C ends it)\n", flush=True)
     try:

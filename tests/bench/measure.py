@@ -28,6 +28,7 @@ SECONDS = 3.0  # Of timing for each row and number of threads.
 ROUNDS = 5, 60  # At least, at most.
 SAMPLE = 0.004  # Seconds that one sample lasts, at least: short calls are repeated.
 SLOW = 1.5  # A candidate whose call takes longer is timed once.
+SHORT = 0.05  # Seconds below which a call is made once before it is timed.
 MOST = 1 << 30  # Bytes from which a sweep goes no further.
 AGREE = 5e-3  # Relative difference in value or gradient at which float32 answers differ.
 
@@ -130,8 +131,10 @@ def difference(ours: tuple[float, list[Tensor]], theirs: tuple[float, list[Tenso
     return max(found)
 
 
-def peak(step: Step, device: str) -> int | None:
-    """Bytes that a step allocates at its highest, beyond the inputs; None if it is not torch's."""
+def peak(step: Step, inputs: tuple[Any, ...], device: str) -> int:
+    """Bytes that a step allocates at its highest, gradients included, inputs not."""
+    for x in leaves(inputs):
+        x.grad = None  # Or freeing the last ones would count as less than nothing.
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -168,6 +171,8 @@ def interleave(steps: Mapping[str, Step], device: str, seconds: float) -> dict[s
         for name in names:
             if first[name] > SLOW:
                 continue
+            if first[name] < SHORT:
+                steps[name]()  # Warms the caches that the last candidate has filled.
             spent = sum(once(steps[name], device) for _ in range(count[name]))
             taken[name].append(spent / count[name])
         if turn + 1 >= ROUNDS[0] and time.perf_counter() > end:
@@ -213,7 +218,7 @@ def compare(row: Row, device: str, seconds: float = SECONDS) -> dict[str, Any]:
             "ms": 1e3 * statistics.median(times),
             "ratio": [low, middle, high],
             "rounds": len(times),
-            "memory": peak(steps[name], device) if results[name].pop("framework") else None,
+            "memory": peak(steps[name], inputs, device) if results[name].pop("framework") else None,
         }
     return results
 
@@ -225,9 +230,9 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def sweep(row: Row, device: str) -> dict[str, dict[str, list[float | None]]]:
+def sweep(row: Row, device: str) -> dict[str, dict[str, list[float]]]:
     """Milliseconds and bytes by size, for us and for every peer in torch that keeps pace."""
-    found: dict[str, dict[str, list[float | None]]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     names = [OURS, *(n for n, peer in row.peers.items() if not hasattr(peer, "makes_step"))]
     for name in names:
         found[name] = {}
@@ -240,10 +245,10 @@ def sweep(row: Row, device: str) -> dict[str, dict[str, list[float | None]]]:
                 break
             first = once(step, device)
             times = [first, *(once(step, device) for _ in range(4 if first < SLOW / 5 else 0))]
-            memory = peak(step, device)
+            memory = peak(step, inputs, device)
             found[name][str(n)] = [1e3 * statistics.median(times), memory]
             # The next size may take four times as long and as much.
-            if first > SLOW or (memory or 0) > MOST:
+            if first > SLOW or memory > MOST:
                 break
     return found
 

@@ -70,7 +70,15 @@ def test_peak_counts_what_lives_at_once():
         two = torch.ones(1 << 18), torch.ones(1 << 18)
         return len(two)
 
-    assert measure.peak(step, "cpu") == pytest.approx(2 << 20, rel=0.01)
+    assert measure.peak(step, (), "cpu") == pytest.approx(2 << 20, rel=0.01)
+
+
+def test_peak_counts_gradients_every_time():
+    x = torch.zeros(1 << 18, requires_grad=True)
+    step = measure.step_of(lambda x: x.sum(), (x,))
+    peaks = [measure.peak(step, (x,), "cpu") for _ in range(3)]
+    assert max(peaks) - min(peaks) < 1000
+    assert peaks[0] >= 1 << 20
 
 
 def result(threads=1, **candidates):
