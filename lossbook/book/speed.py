@@ -79,7 +79,6 @@ def page(files: Mapping[str, str]) -> str:
     for (machine, torch, device), date in machines.items():
         text += f"Measured on {date}: {machine}, {device}, torch {torch}. "
     text += "Bars are for one thread; the tables have two threads, spread and memory.\n"
-    text += _slower(found)
     for family in dict.fromkeys(file.split("/")[1] for file in files.values()):
         rows = [r for r in found if files[r["loss"]].split("/")[1] == family]
         if not rows:
@@ -91,8 +90,9 @@ def page(files: Mapping[str, str]) -> str:
             text += _figure(charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}"))
         text += f'\n??? note "The numbers of {family}"\n\n'
         table = _table(rows, files)
+        table = f"<div data-search-exclude markdown='1'>\n\n{table}\n\n</div>"
         text += "".join(f"    {line}\n" for line in table.splitlines())
-    return text
+    return text + _slower(found)
 
 
 def _slower(found: Sequence[Mapping[str, Any]]) -> str:
@@ -174,7 +174,7 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "kind:N",
             sort=list(KINDS),
             scale=alt.Scale(domain=[k for k in KINDS if any(d["kind"] == k for d in data)]),
-            legend=alt.Legend(columns=3),
+            legend=alt.Legend(columns=3, labelLimit=220),
         ),
     )
     line = alt.Chart(alt.Data(values=[{"x": 1}])).mark_rule(color=INK).encode(alt.X("x:Q"))

@@ -178,13 +178,14 @@ def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
 
 
 def _files() -> dict[str, list[str]]:
-    """The public names of each loss file."""
+    """The public names of each loss file, in the order of the navigation."""
+    order = [next(iter(entry.values())) for entry in settings()["nav"]]
     files: dict[str, list[str]] = {}
     for name in lossbook.__all__:
         module = getattr(lossbook, name).__module__
         if module.count(".") == 2:
             files.setdefault(module.replace(".", "/") + ".py", []).append(name)
-    return files
+    return dict(sorted(files.items(), key=lambda f: (order.index(f[0].split("/")[1] + "/"), f[0])))
 
 
 def _about(file: str) -> tuple[str, str]:
@@ -278,10 +279,10 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         "api/lossbook.md": "# Criterion, examine, gathered\n\n::: lossbook.criterion.Criterion"
         "\n\n::: lossbook.examine.examine\n\n::: lossbook.gathered.gathered\n",
         "vetting.md": card.matrix(
-            {n: f[9:-3] for f, names in sorted(files.items()) for n in names if n in card.losses()}
+            {n: f[9:-3] for f, names in files.items() for n in names if n in card.losses()}
         ),
         "elsewhere.md": _elsewhere(chapters, runs),
-        "speed.md": speed.page({n: f for f, names in sorted(files.items()) for n in names}),
+        "speed.md": speed.page({n: f for f, names in files.items() for n in names}),
     }
     written = {chapter.file for chapter in chapters}
     for file, names in sorted(files.items()):
