@@ -51,11 +51,10 @@ def main() -> int:
 
         timed("the contract, from nothing", "tests.contract")
         timed("every chapter, from nothing", "lossbook.book", "stage")
-        runs = [json.loads(path.read_text()) for path in (clone / "build/runs").glob("*.json")]
-        runs.sort(key=lambda run: -run["seconds"])
-        for run in runs[:5]:
-            print(f"  {run['name']}: {run['seconds']:.1f} s")
-        middle = statistics.median(run["seconds"] for run in runs)
+        runs = {p.stem: json.loads(p.read_text())["seconds"] for p in clone.glob("build/runs/*")}
+        for name in sorted(runs, key=runs.__getitem__, reverse=True)[:5]:
+            print(f"  {name}: {runs[name]:.1f} s")
+        middle = statistics.median(runs.values())
         print(f"  median of {len(runs)} chapters: {middle:.1f} s")
         timed("the site, chapters having run", "lossbook.book", "build")
         timed("the site again, nothing changed", "lossbook.book", "build")
