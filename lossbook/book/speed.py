@@ -85,9 +85,11 @@ def page(files: Mapping[str, str]) -> str:
             continue
         text += f"\n## {family.capitalize()}\n\n"
         one = [r for r in rows if r["threads"] == 1] or rows
-        text += _figure(charts.draw(_bars(one), f"speed-{family}"))
+        bars = charts.draw(_bars(one), f"speed-{family}")
+        text += _figure(bars, "Right of the line is slower than lossbook, left of it faster.")
         for row in (r for r in one if r.get("sweep")):
-            text += _figure(charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}"))
+            growth = charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}")
+            text += _figure(growth, f"{row['loss']} as N grows, through {row['size']}.")
         text += f'\n??? note "The numbers of {family}"\n\n'
         table = _table(rows, files)
         table = f"<div data-search-exclude markdown='1'>\n\n{table}\n\n</div>"
@@ -116,8 +118,9 @@ def _slower(found: Sequence[Mapping[str, Any]]) -> str:
     return head + "| | fastest, times ours | why |\n|---|---|---|\n" + "\n".join(lines) + "\n"
 
 
-def _figure(chart: Mapping[str, Any]) -> str:
-    return f'<figure class="chart" data-search-exclude>{chart["svg"]}</figure>\n\n'
+def _figure(chart: Mapping[str, Any], caption: str) -> str:
+    told = f"<figcaption>{escape(caption)}</figcaption>"
+    return f'<figure class="chart" data-search-exclude>{chart["svg"]}{told}</figure>\n\n'
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -159,7 +162,7 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"median {statistics.median(given):.2g}, in {len(given)} bars"
             )
     base = alt.Chart(alt.Data(values=data))
-    y = alt.Y("row:N", sort=[_name(r) for r in rows], title=None, axis=alt.Axis(labelLimit=260))
+    y = alt.Y("row:N", sort=[_name(r) for r in rows], title=None, axis=alt.Axis(labelLimit=360))
     chart = base.mark_bar(height=alt.RelativeBandSize(0.8)).encode(
         alt.X(
             "ratio:Q",
@@ -212,7 +215,7 @@ def _growth(row: Mapping[str, Any]) -> dict[str, Any]:
         .encode(
             alt.X(
                 "n:Q",
-                title=f"N of {row['size']}",
+                title="N",
                 scale=alt.Scale(type="log", nice=False),
                 axis=alt.Axis(values=sizes, format="d"),
             ),
