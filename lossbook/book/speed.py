@@ -147,11 +147,15 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     from lossbook.book.plots import INK
 
     data = [
-        {"row": _name(row), "who": name, "kind": _kind(name), "ratio": round(ratio[1], 3)}
-        | {"from": 1, "place": place}
+        {
+            "row": _name(row),
+            "kind": _kind(name),
+            "ratio": round(result["ratio"][1], 3),
+            "from": 1,
+            "place": place,
+        }
         for row in rows
         for place, (name, result) in enumerate(_timed(row))
-        for ratio in [result["ratio"]]
     ]
     medians = []
     for kind in KINDS:
@@ -161,9 +165,8 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"{kind}: {min(given):.2g} to {max(given):.3g} times, "
                 f"median {statistics.median(given):.2g}, in {len(given)} bars"
             )
-    base = alt.Chart(alt.Data(values=data))
-    y = alt.Y("row:N", sort=[_name(r) for r in rows], title=None, axis=alt.Axis(labelLimit=360))
-    chart = base.mark_bar(height=alt.RelativeBandSize(0.8)).encode(
+    bars = alt.Chart(alt.Data(values=data)).mark_bar(height=alt.RelativeBandSize(0.8))
+    chart = bars.encode(
         alt.X(
             "ratio:Q",
             title="time over that of lossbook, eager",
@@ -171,7 +174,7 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             axis=alt.Axis(values=[0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]),
         ),
         alt.X2("from:Q"),
-        y,
+        alt.Y("row:N", sort=[_name(r) for r in rows], title=None, axis=alt.Axis(labelLimit=360)),
         alt.YOffset("place:O"),
         alt.Color(
             "kind:N",
@@ -201,7 +204,6 @@ def _growth(row: Mapping[str, Any]) -> dict[str, Any]:
         {"n": int(n), "ms": ms, "MB": size / 1e6, "who": who}
         for who, sizes in row["sweep"].items()
         for n, (ms, size) in sizes.items()
-        if size
     ]
     names = list(row["sweep"])
     sizes = sorted({d["n"] for d in data})
