@@ -62,7 +62,7 @@ from lossbook.segmentation.gradient_consistency import (
 from lossbook.segmentation.jaccard import jaccard_loss
 from lossbook.sequence.ctc import ctc_loss
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Criterion",

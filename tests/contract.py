@@ -133,6 +133,12 @@ class Case:
             approached by the adversarial inputs; "perfect" and "chance": (inputs, value); "empty":
             (inputs, value), where no values on an empty batch is not the answer; "convex": bool,
             in the first differentiable input.
+        ranges: For each real-valued setting the interval from which its values are drawn, as
+            numbers and as 0-d tensors: {"gamma": (0.0, 5.0)}. The ends are drawn too.
+        near: Draws inputs next to the best prediction, at distances from 1 down to 1e-6 and at 0,
+            for losses whose least value is 0: there the value must keep its digits.
+        infinite: Named inputs with infinite logits, and the values that are right there. Gradients
+            must be finite wherever the value is; for sigmoid losses everywhere.
         tolerances: Own bounds by dtype or "autocast", with the reason in a comment.
         exempt: check, or "check/part" -> why it is not run.
     """
@@ -154,6 +160,9 @@ class Case:
     peers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     errors: Sequence[tuple[Inputs, Settings, str]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    near: Callable[[np.random.Generator], Inputs] | None = None
+    infinite: Mapping[str, tuple[Inputs, Any]] = field(default_factory=dict)
     tolerances: Mapping[str, float] = field(default_factory=dict)
     exempt: Mapping[str, str] = field(default_factory=dict)
 

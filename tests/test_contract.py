@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lossbook.book import card
+from lossbook.book.pages import card
 from tests import contract
 from tests.contract import Case, Options, integer, real
 from tests.regression import test_huber

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from scipy.special import huber, log_softmax, rel_entr, softmax
 
-from lossbook.book import errata
-from lossbook.book.errata import Erratum, ErratumError, evaluate, load, page
+from lossbook.book.pages import errata
+from lossbook.book.pages.errata import Erratum, ErratumError, evaluate, load, page
 
 PATH = Path(__file__).parents[1] / "docs/errata/errata.yaml"
 ENTRIES = {erratum.id: erratum for erratum in load(PATH)}

@@ -1,1 +1,1 @@
-"""What turns chapters into pages, and what their cells import."""
+"""The book's machine: what cells import; in `runs` what runs chapters, in `pages` what makes pages."""

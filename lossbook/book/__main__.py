@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from lossbook.book.chapters import BUILD, ROOT
+from lossbook.book.runs.chapters import BUILD, ROOT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,16 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     if options.command == "serve":
-        from lossbook.book.serve import serve
+        from lossbook.book.pages.serve import serve
 
         return serve(options.address)
     if options.command == "address":
-        from lossbook.book.address import rewrite
+        from lossbook.book.pages.address import rewrite
 
         print("\n".join(rewrite()) or "Every address is in line.")
         return 0
     if options.command == "record":
-        from lossbook.book import chapters, drift, run
+        from lossbook.book.runs import chapters, drift, run
 
         for chapter in [chapters.read(path.resolve()) for path in options.chapters]:
             drift.record(chapter, run.run(chapter))
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _vet() -> int:
     """Run the contract where its results are missing or older than the code."""
-    from lossbook.book.card import stale
+    from lossbook.book.pages.card import stale
 
     losses = stale()
     if not losses:
@@ -63,7 +63,7 @@ def _vet() -> int:
 
 
 def _stage(only: list[Path] | None, *, strict: bool) -> int:
-    from lossbook.book.stage import stage
+    from lossbook.book.pages.stage import stage
 
     start = time.perf_counter()
     errors = stage(only=only, watch_tree=strict, report=lambda line: print(line, flush=True))
@@ -98,7 +98,7 @@ def _generate(generator: str) -> int:
 
 def _key(config: Path) -> str:
     """Hash what a site depends on: what is staged, the code that its API pages show, and tools."""
-    from lossbook.book.run import versions
+    from lossbook.book.runs.run import versions
 
     digest = hashlib.sha256(json.dumps(versions()).encode() + config.read_bytes())
     files = [*(BUILD / "docs").rglob("*"), *(ROOT / "lossbook").rglob("*.py")]

@@ -78,7 +78,7 @@ def main() -> int:
     if options.worker:
         return work(options.losses, options.worker, options.device, options.seconds)
     if options.record:
-        from lossbook.book.speed import record
+        from lossbook.book.pages.speed import record
 
         return record()
     if options.book:

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from lossbook.book.chapters import ROOT
+from lossbook.book.runs.chapters import ROOT
 from tests.book.test_browser import FLAGS, Handler, executable
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lossbook import Criterion
-from lossbook.book.speed import COMPILED, MEASURED, OURS
+from lossbook.book.pages.speed import COMPILED, MEASURED, OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 3.0  # Of timing for each row and number of threads.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lossbook
-from lossbook.book.speed import FORMULA
+from lossbook.book.pages.speed import FORMULA
 from tests.bench.measure import Row, Step, stepwise
 
 # Inputs, by size.

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from lossbook.book import chapters, run, stage
-from lossbook.book.chapters import Chapter, ChapterError
-from lossbook.book.run import Run
+from lossbook.book.pages import stage
+from lossbook.book.runs import chapters, run
+from lossbook.book.runs.chapters import Chapter, ChapterError
+from lossbook.book.runs.run import Run
 
 # What the generators say of a build that goes well.
 QUIET = r"INFO|Build (started|finished)|No issues found|\s*$"

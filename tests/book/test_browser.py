@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from lossbook.book.chapters import ROOT, fences
+from lossbook.book.runs.chapters import ROOT, fences
 from tests.book.conftest import build
 
 HOME = ""

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from lossbook.book import drift
-from lossbook.book.chapters import load
-from lossbook.book.run import run
+from lossbook.book.runs import drift
+from lossbook.book.runs.chapters import load
+from lossbook.book.runs.run import run
 
 CHAPTERS = [chapter for chapter in load()[0] if chapter.blocks]
 

@@ -10,8 +10,9 @@ from textwrap import dedent
 import pytest
 import torch
 
-from lossbook.book import chapters, exercises
-from lossbook.book.chapters import DOCS, Chapter
+from lossbook.book import exercises
+from lossbook.book.runs import chapters
+from lossbook.book.runs.chapters import DOCS, Chapter
 
 HEADING = re.compile(r"^#{1,3} ", re.M)
 SOLUTION = re.compile(r'^\?\?\? success "Solution"\n((?: {4}.*\n|\n)+)', re.M)

@@ -14,8 +14,9 @@ import zipfile
 import pytest
 
 from lossbook import __version__
-from lossbook.book import chapters, notebook
-from lossbook.book.chapters import ROOT, Block
+from lossbook.book.pages import notebook
+from lossbook.book.runs import chapters
+from lossbook.book.runs.chapters import ROOT, Block
 
 CHAPTERS = [c for c in chapters.load()[0] if c.blocks]
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])

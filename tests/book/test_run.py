@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lossbook.book import chapters, run, testing
-from lossbook.book.chapters import ChapterError
-from lossbook.book.run import Result, Run, run_all
+from lossbook.book.runs import chapters, run, testing
+from lossbook.book.runs.chapters import ChapterError
+from lossbook.book.runs.run import Result, Run, run_all
 
 pytest_plugins = ["pytester"]
 
@@ -420,7 +420,7 @@ def test_pytest_reports_each_block_at_its_line(root, monkeypatch, pytester):
     write(root, "a", "```python\n1\n```\n\n```pycon\n>>> 1 + 1\n3\n```\n\n```python\n2\n```\n")
     (root / "docs/latin.md").write_bytes(b"---\ntitle: \xff\n---\n")
     result = pytester.runpytest_inprocess(
-        *("-p", "lossbook.book.testing", "-p", "no:cacheprovider", "-p", "no:xdist"),
+        *("-p", "lossbook.book.runs.testing", "-p", "no:cacheprovider", "-p", "no:xdist"),
         *("--continue-on-collection-errors", "-v", f"--rootdir={root}", root / "docs"),
     )
     result.assert_outcomes(passed=2, failed=1, errors=1)

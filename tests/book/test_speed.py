@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lossbook import squared_error
-from lossbook.book import speed
+from lossbook.book.pages import speed
 from tests.bench import measure
 from tests.bench.rows import rows
 
@@ -144,7 +144,7 @@ def test_recording_keeps_what_was_not_measured_again(tmp_path, monkeypatch):
 
 
 def test_every_loss_has_a_row():
-    from lossbook.book.card import losses
+    from lossbook.book.pages.card import losses
 
     every = list(rows())
     assert {r.loss.__name__ for r in every} == set(losses())

@@ -14,9 +14,11 @@ import nbformat
 import pytest
 
 from lossbook import __version__
-from lossbook.book import address, chapters, charts, cite, notebook, plots, stage, tex
-from lossbook.book.chapters import ROOT, Chapter, ChapterError
-from lossbook.book.run import Result, Run
+from lossbook.book import plots
+from lossbook.book.pages import address, charts, cite, notebook, stage, tex
+from lossbook.book.runs import chapters
+from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError
+from lossbook.book.runs.run import Result, Run
 
 CHAPTERS = chapters.load()[0]
 LOSSES = sorted(ROOT.glob("lossbook/*/*.py"))

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book import card, cite, errata, notebook, speed, tex
-from lossbook.book.chapters import (
+from lossbook.book.pages import card, cite, errata, notebook, speed, tex
+from lossbook.book.peers import PEERS
+from lossbook.book.runs.chapters import (
     BUILD,
     DOCS,
     ROOT,
@@ -25,8 +26,7 @@ from lossbook.book.chapters import (
     relative,
     split_front_matter,
 )
-from lossbook.book.peers import PEERS
-from lossbook.book.run import Result, Run, run_all
+from lossbook.book.runs.run import Result, Run, run_all
 
 STAGED = BUILD / "docs"
 ERRATA = DOCS / "errata" / "errata.yaml"

@@ -17,9 +17,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from lossbook.book.chapters import BUILD, ROOT, Block, Chapter, ChapterError, relative
-from lossbook.book.charts import draw
-from lossbook.book.kernel import CHART, DOCTEST
+from lossbook.book.pages.charts import draw
+from lossbook.book.runs.chapters import BUILD, ROOT, Block, Chapter, ChapterError, relative
+from lossbook.book.runs.kernel import CHART, DOCTEST
 
 START_SECONDS = CELL_SECONDS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -192,7 +192,7 @@ async def _execute(chapter: Chapter, seconds: int) -> list[Result]:
     from traitlets.config import Config
 
     results = [Result(b.kind, b.line, b.source, []) for b in chapter.blocks]
-    cells = ["from lossbook.book import kernel as _kernel\n_kernel.start()"]
+    cells = ["from lossbook.book.runs import kernel as _kernel\n_kernel.start()"]
     cells += [_code(chapter, block) for block in chapter.blocks]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     # A short path: the kernel's socket lies in this folder, and sockets allow 100 characters.

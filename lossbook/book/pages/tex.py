@@ -9,7 +9,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from lossbook.book.chapters import ROOT
+from lossbook.book.runs.chapters import ROOT
 
 _SCRIPT = """
 const katex = require("katex");

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lossbook.book.chapters import DOCS, Chapter, ChapterError, read, relative
-from lossbook.book.run import Result, Run, run
+from lossbook.book.runs.chapters import DOCS, Chapter, ChapterError, read, relative
+from lossbook.book.runs.run import Result, Run, run
 
 
 def pytest_collect_file(parent: Any, file_path: Path) -> "ChapterFile | None":

@@ -8,7 +8,7 @@ from functools import cache
 from html import escape
 from typing import Any
 
-from lossbook.book.chapters import BUILD, ROOT
+from lossbook.book.runs.chapters import BUILD, ROOT
 
 VETTING = BUILD / "vetting"
 

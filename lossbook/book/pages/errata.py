@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from lossbook.book.chapters import relative
+from lossbook.book.runs.chapters import relative
 
 __all__ = ["Erratum", "ErratumError", "Value", "evaluate", "load", "page"]
 

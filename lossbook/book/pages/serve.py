@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lossbook.book.chapters import BUILD, DOCS, ROOT
-from lossbook.book.stage import stage
+from lossbook.book.pages.stage import stage
+from lossbook.book.runs.chapters import BUILD, DOCS, ROOT
 
 
 def serve(address: str = "localhost:8000") -> int:

@@ -9,10 +9,10 @@ import jupytext
 import nbformat
 
 from lossbook import __version__
-from lossbook.book import cite
-from lossbook.book.chapters import ROOT, Chapter
-from lossbook.book.run import Run
-from lossbook.book.tex import outside_fences
+from lossbook.book.pages import cite
+from lossbook.book.pages.tex import outside_fences
+from lossbook.book.runs.chapters import ROOT, Chapter
+from lossbook.book.runs.run import Run
 
 _FOLDED = re.compile(
     r'^(?P<mark>\?\?\?\+?|!!!) (?P<kind>\w+)(?: "(?P<title>[^"]*)")?\n(?P<body>(?:(?: {4}.*)?\n)+)',
@@ -97,7 +97,7 @@ def _unfold(match: re.Match[str]) -> str:
 
 def _output(data: dict[str, Any]) -> Any:
     if "chart" in data:
-        from lossbook.book.charts import plain
+        from lossbook.book.pages.charts import plain
 
         chart = data["chart"]
         shown = {"image/svg+xml": plain(chart["svg"]), "text/plain": chart["alt"]}

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lossbook.book.chapters import DOCS, ChapterError
+from lossbook.book.runs.chapters import DOCS, ChapterError
 
 BIBLIOGRAPHY = DOCS / "references.bib"
 _CITATION = re.compile(r"\[@(?P<key>[\w-]+)(?:, (?P<where>[^\]]+))?\]")

@@ -3,8 +3,8 @@
 import subprocess
 import tomllib
 
-from lossbook.book.chapters import ROOT
-from lossbook.book.stage import settings
+from lossbook.book.pages.stage import settings
+from lossbook.book.runs.chapters import ROOT
 
 
 def owner(repository: str) -> str:

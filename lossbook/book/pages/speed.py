@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lossbook.book.chapters import BUILD, ROOT
+from lossbook.book.runs.chapters import BUILD, ROOT
 
 MEASURED = BUILD / "bench"
 RECORDED = ROOT / "tests" / "bench" / "recorded.json"
@@ -67,7 +67,7 @@ def page(files: Mapping[str, str]) -> str:
     Args:
         files: For each loss, the file that holds it, in the order of the page.
     """
-    from lossbook.book import charts
+    from lossbook.book.pages import charts
 
     found = [row for row in results() if row["loss"] in files]
     if not found:

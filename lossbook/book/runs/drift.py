@@ -8,8 +8,8 @@ import json
 import re
 from pathlib import Path
 
-from lossbook.book.chapters import ROOT, Chapter
-from lossbook.book.run import Run
+from lossbook.book.runs.chapters import ROOT, Chapter
+from lossbook.book.runs.run import Run
 
 RECORDED = ROOT / "tests" / "book" / "recorded"
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.(\d*))?(?:e([+-]?\d+))?(?![\w.])")
