@@ -88,11 +88,12 @@ cond: expr (rel expr)+
 _braced: "{" expr "}" | NAME | NUMBER
 row: expr ","? "&" (OTHERWISE | IF? cond ((","|_WITH) cond)*) ","?
 
-NAME: /(\\(hat|bar|tilde|vec|mathbf|mathrm|mathcal|boldsymbol|operatorname)\s*(\{[^{}]*(\{[^{}]*\}[^{}]*)*\}|\\?[A-Za-z]+)|\\(@GREEK)(?![A-Za-z])|[A-Za-z])'*/
+NAME: (DRESSED | /\\(@GREEK)(?![A-Za-z])/ | /[A-Za-z]/) /'*/
+DRESSED: /\\(@DRESS)\s*/ (/\{[^{}]*(\{[^{}]*\}[^{}]*)*\}/ | /\\?[A-Za-z]+/)
 NUMBER: /\d+(\.\d+)?/
 HALF.3: /\\[dt]?frac\s*\d\s*\d/
 _FRAC: /\\[dt]?frac(?![A-Za-z])/
-BIG.4: /\\(sum|prod)(?![A-Za-z])|(\\arg\s*)?\\(max|min)(?=\s*_)|\\operatorname\s*\{mean\}(?=\s*_)/
+BIG.4: /\\(sum|prod)(?![A-Za-z])/ | /((\\arg\s*)?\\(max|min)|\\operatorname\s*\{mean\})(?=\s*_)/
 FUNC.3: /\\(@PLAIN)(?![A-Za-z])|\\(operatorname|mathrm)\s*\{(@NAMED)\}/
 FUNCTION.3: /(@APPLIED)(?=\s*\()/
 TIMES: /\\(cdot|times|odot)(?![A-Za-z])/
@@ -176,6 +177,7 @@ FUNCTIONS: dict[str, Any] = {
     r"\varphi": lambda x: np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi),
     r"\Gamma": np.vectorize(math.gamma),
 }
+DRESS = ["hat", "bar", "tilde", "vec", "mathbf", "mathrm", "mathcal", "boldsymbol", "operatorname"]
 PLAIN = [
     "log",
     "ln",
@@ -197,7 +199,8 @@ CONSTANTS = {"e": math.e, r"\pi": math.pi, r"\infty": math.inf}
 
 # Commands that only set type; each is replaced by as many blanks, so that places stay.
 _TYPE = re.compile(
-    r"(?<!\\)\\[,;:!> ]|~|\{\}|\\(?:left|right|[bB]igg?[lrm]?|q?quad|displaystyle|limits|nolimits)(?![A-Za-z])"
+    r"(?<!\\)\\[,;:!> ]|~|\{\}"
+    r"|\\(?:left|right|[bB]igg?[lrm]?|q?quad|displaystyle|(?:no)?limits)(?![A-Za-z])"
 )
 _CASES = re.compile(r"\\begin\{cases\}.*?\\end\{cases\}", re.S)
 _ALIGNMENT = re.compile(r"&|\\\\(?:\[[^\]]*\])?|\\(?:begin|end)\{(?:aligned|split|gathered)\}")
@@ -229,7 +232,7 @@ def functions(*displays: str) -> frozenset[str]:
     return frozenset(name for tex in displays for name in _APPLIED.findall(clean(tex)))
 
 
-def parse(tex: str, applied: frozenset[str] | None = None) -> Tree[Token]:
+def parse(tex: str, applied: frozenset[str] | None = None) -> Node:
     """Read a display into its statements, each a chain of equal expressions.
 
     `applied` are letters that stand for functions, where not only this display defines them.
@@ -263,6 +266,7 @@ def _parser(applied: frozenset[str]) -> Lark:
     words = [name for name in FUNCTIONS if not name.startswith("\\") and name not in PLAIN]
     grammar = (
         GRAMMAR.replace("@GREEK", "|".join(GREEK))
+        .replace("@DRESS", "|".join(DRESS))
         .replace("@PLAIN", "|".join(PLAIN))
         .replace("@NAMED", "|".join(words))
         .replace("@APPLIED", "|".join([f"({x})(?![A-Za-z])" for x in greek] + sorted(applied)))
@@ -296,7 +300,7 @@ class Index(int):
 
     base: int
 
-    def __new__(cls, value: int, base: int = 1) -> Self:
+    def __new__(cls, value: int, base: int = 1) -> Self:  # noqa: D102
         index = super().__new__(cls, value)
         index.base = base
         return index
@@ -375,7 +379,7 @@ class Scope:
 
     # Subscripts and exponents
 
-    def _index(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _index(self, node: Node, env: dict[str, Any]) -> Any:
         base, subscript = node.children
         if spell(node) in self.values:
             return self.values[spell(node)]
@@ -423,7 +427,7 @@ class Scope:
             raise FormulaError(f"expected an index, got {value}", _place(item))
         return int(value) - 1
 
-    def _power(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _power(self, node: Node, env: dict[str, Any]) -> Any:
         base, exponent = node.children
         for known in (env, self.values):
             if spell(node) in known:
@@ -436,17 +440,17 @@ class Scope:
         (item,) = exponent.children
         return np.float64(number(value)) ** number(self.evaluate(item, env))
 
-    def _call_power(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _call_power(self, node: Node, env: dict[str, Any]) -> Any:
         function, exponent, argument = node.children
         value = FUNCTIONS[spell(function).lstrip("\\")](number(self.evaluate(argument, env)))
         return value ** number(self.evaluate(exponent.children[0], env))
 
-    def _factorial(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _factorial(self, node: Node, env: dict[str, Any]) -> Any:
         return math.gamma(number(self.evaluate(node.children[0], env)) + 1)
 
     # Sums, conditions, cases
 
-    def _big(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _big(self, node: Node, env: dict[str, Any]) -> Any:
         operator, subscript, upper, body = node.children
         kind = re.sub(r"\\|\s|operatorname|[{}]", "", operator)
         names: list[str] = []
@@ -543,10 +547,10 @@ class Scope:
             for a, relation, b in zip(sides, relations, sides[1:], strict=False)
         )
 
-    def _iverson(self, node: Tree[Token], env: dict[str, Any]) -> float:
+    def _iverson(self, node: Node, env: dict[str, Any]) -> float:
         return float(self._holds(node.children[0], env))
 
-    def _cases(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _cases(self, node: Node, env: dict[str, Any]) -> Any:
         for row in node.children:
             value, *conditions = row.children
             if all(self._holds(c, env) for c in conditions if isinstance(c, Tree)):
@@ -555,14 +559,14 @@ class Scope:
 
     # Arithmetic
 
-    def _two(self, node: Tree[Token], env: dict[str, Any]) -> tuple[Any, Any]:
+    def _two(self, node: Node, env: dict[str, Any]) -> tuple[Any, Any]:
         a, b = (self.evaluate(child, env) for child in node.children)
         return a, b
 
-    def _negative(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _negative(self, node: Node, env: dict[str, Any]) -> Any:
         return -number(self.evaluate(node.children[0], env))
 
-    def _add(self, node: Tree[Token], env: dict[str, Any], sign: int = 1) -> Any:
+    def _add(self, node: Node, env: dict[str, Any], sign: int = 1) -> Any:
         a, b = self._two(node, env)
         if isinstance(a, Index) and number(b) == int(number(b)):
             return Index(int(a) + sign * int(b), a.base)
@@ -570,10 +574,10 @@ class Scope:
             raise FormulaError(f"shapes {np.shape(a)} and {np.shape(b)}", _place(node))
         return number(a) + sign * number(b)
 
-    def _subtract(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _subtract(self, node: Node, env: dict[str, Any]) -> Any:
         return self._add(node, env, -1)
 
-    def _juxtapose(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _juxtapose(self, node: Node, env: dict[str, Any]) -> Any:
         a, b = map(number, self._two(node, env))
         if np.ndim(a) and np.ndim(b):
             if np.ndim(a) == np.ndim(b) == 1:
@@ -582,42 +586,42 @@ class Scope:
             return product[0] if product.shape == (1,) else product
         return multiply(a, b)
 
-    def _times(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _times(self, node: Node, env: dict[str, Any]) -> Any:
         left, operator, right = node.children
         a, b = number(self.evaluate(left, env)), number(self.evaluate(right, env))
         if np.ndim(a) and np.ndim(b) and "cdot" in operator:
             return a @ b
         return multiply(a, b)
 
-    def _divide(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _divide(self, node: Node, env: dict[str, Any]) -> Any:
         a, b = map(number, self._two(node, env))
         return a / np.float64(b)
 
     _fraction = _divide
 
-    def _inner(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _inner(self, node: Node, env: dict[str, Any]) -> Any:
         a, b = self._two(node, env)
         return np.sum(a * b)
 
-    def _root(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _root(self, node: Node, env: dict[str, Any]) -> Any:
         degree, of = node.children
         power = 2.0 if degree is None else number(self.evaluate(degree, env))
         return np.float64(number(self.evaluate(of, env))) ** (1 / power)
 
-    def _absolute(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _absolute(self, node: Node, env: dict[str, Any]) -> Any:
         return np.abs(self.evaluate(node.children[0], env))
 
-    def _floor(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _floor(self, node: Node, env: dict[str, Any]) -> Any:
         return np.floor(self.evaluate(node.children[0], env))
 
-    def _norm(self, node: Tree[Token], env: dict[str, Any], kind: str = "2") -> Any:
+    def _norm(self, node: Node, env: dict[str, Any], kind: str = "2") -> Any:
         value = np.ravel(self.evaluate(node.children[0], env))
         order = {"1": 1, "2": 2, "F": 2, r"\infty": np.inf}.get(kind)
         if order is None:
             raise FormulaError(f"expected a norm of 1, 2, F or infinity, got {kind}", _place(node))
         return np.linalg.norm(value, order)
 
-    def _call(self, node: Tree[Token], env: dict[str, Any]) -> Any:
+    def _call(self, node: Node, env: dict[str, Any]) -> Any:
         function, *arguments = node.children
         values = [number(self.evaluate(argument, env)) for argument in arguments]
         name = spell(function)
