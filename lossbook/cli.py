@@ -90,10 +90,11 @@ class Book:
             known |= {key(spelling): (spelling, stem) for spelling in (*theirs, *ours)}
         if key(name) in known:
             return self.records[known[key(name)][1]]
+        if key(name) in none:
+            raise CommandError(f"no loss here equals {name}; `lossbook list` names them all")
         near = [known[close][0] for close in difflib.get_close_matches(key(name), known)]
         guess = f"did you mean {' or '.join(near)}? " if near else ""
-        what = f"no loss here equals {name}" if key(name) in none else f"no loss is called {name!r}"
-        raise CommandError(f"{what}; {guess}`lossbook list` names them all")
+        raise CommandError(f"no loss is called {name!r}; {guess}`lossbook list` names them all")
 
     def change(self, old: Record, new: Record) -> tuple[str, list[str]]:
         """The kind of the change between two versions of a file, and what was noted about it."""
@@ -457,12 +458,13 @@ def main(
     try:
         text, code = run(options, Book(root or files("lossbook"), version))
         tell(text)
-    except CommandError as error:
-        print(f"lossbook: {error}", file=sys.stderr)
-        return error.code
-    except OSError as error:
-        print(f"lossbook: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+        return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except CommandError as error:
+        why, code = str(error), error.code
+    except OSError as error:
+        why, code = f"{error.filename}: {error.strerror}", 2
+    with contextlib.suppress(OSError):  # It may be closed.
+        print(f"lossbook: {why}", file=sys.stderr)
     return code
