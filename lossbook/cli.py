@@ -29,7 +29,8 @@ __all__ = ["main"]
 LOCK = "lossbook.lock"
 TEMPORARY = ".lossbook.tmp"
 APART = ("criterion.py", "gathering.py", "gathered.py")  # The files to copy that are in no family.
-STAMP = re.compile(r"# lossbook: (?P<name>\S+) (?P<version>\S+) sha256:(?P<hash>[0-9a-f]{16}) .*")
+STAMPED = "# lossbook: "
+STAMP = re.compile(STAMPED + r"(?P<name>\S+) (?P<version>\S+) sha256:(?P<hash>[0-9a-f]{16}) .*")
 
 
 class CommandError(Exception):
@@ -208,7 +209,7 @@ def alone(folder: Path) -> Iterator[None]:
 def stamped(folder: Path) -> dict[str, str]:
     """The copies in a folder that say what they are."""
     texts = {path.name: read(path) or "" for path in folder.glob("*.py") if path.is_file()}
-    return {file: text for file, text in texts.items() if text.startswith("# lossbook: ")}
+    return {file: text for file, text in texts.items() if text.startswith(STAMPED)}
 
 
 def read_lock(folder: Path) -> dict[str, Record]:
@@ -330,6 +331,8 @@ def compare(book: Book, path: Path, entry: Record | None) -> Status:
     held = read(path)
     if held is None:
         return Status("missing", code=2)
+    if path.is_symlink() and not held.startswith(STAMPED):
+        return Status("a link to what is no copy, and not read", code=2)
     old, body = origin(book, held, entry)
     if old is None:
         return Status(f"edited, and {LOCK} has no text to compare it with", code=2)

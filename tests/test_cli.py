@@ -530,6 +530,21 @@ def test_a_lock_names_files_beside_it_alone(bench, name):
         assert "TOKEN" not in err
 
 
+def test_a_link_shows_copies_alone(bench):
+    """A link that came with somebody's branch must not print a secret into a log."""
+    secret = bench.tmp_path / ".env"
+    secret.write_text("TOKEN = 1\n")
+    bench.add("0.1.0")
+    bench.edit()
+    bench.file.rename(bench.tmp_path / "real.py")
+    bench.file.symlink_to(bench.tmp_path / "real.py")
+    assert status(bench.diff("0.1.0")[1]) == "your edit"
+    bench.file.unlink()
+    bench.file.symlink_to(secret)
+    code, out, _ = bench.diff("0.1.0", "--check")
+    assert (code, out) == (2, "focal.py  a link to what is no copy, and not read\n")
+
+
 @pytest.mark.parametrize("name", ["focal.py", "lossbook.lock"])
 def test_what_is_no_file_is_not_read(bench, name):
     bench.add("0.1.0")
