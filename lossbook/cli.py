@@ -332,7 +332,7 @@ def compare(book: Book, path: Path, entry: Record | None) -> Status:
     if held is None:
         return Status("missing", code=2)
     if path.is_symlink() and not held.startswith(STAMPED):
-        return Status("a link to what is no copy, and not read", code=2)
+        return Status("a link to what is no copy", code=2)
     old, body = origin(book, held, entry)
     if old is None:
         return Status(f"edited, and {LOCK} has no text to compare it with", code=2)

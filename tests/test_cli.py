@@ -542,7 +542,7 @@ def test_a_link_shows_copies_alone(bench):
     bench.file.unlink()
     bench.file.symlink_to(secret)
     code, out, _ = bench.diff("0.1.0", "--check")
-    assert (code, out) == (2, "focal.py  a link to what is no copy, and not read\n")
+    assert (code, out) == (2, "focal.py  a link to what is no copy\n")
 
 
 @pytest.mark.parametrize("name", ["focal.py", "lossbook.lock"])
