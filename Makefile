@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
+EXTRAS ?= test,peers
 ARGS ?=
 LOSS ?=
 BIN := $(if $(wildcard .venv/Scripts),.venv/Scripts,.venv/bin)
@@ -47,7 +48,7 @@ clean:
 .venv/ready: pyproject.toml $(CONSTRAINTS)
 	test -d .venv || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet --progress-bar on $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e ".[test,peers]"
+	.venv/bin/python -m pip install --quiet --progress-bar on $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e ".[$(EXTRAS)]"
 	touch $@
 
 node_modules/.package-lock.json: .venv/ready package-lock.json

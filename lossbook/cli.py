@@ -8,14 +8,18 @@ import argparse
 import ast
 import contextlib
 import difflib
+import functools
 import hashlib
 import json
 import os
 import re
+import signal
 import sys
 import tomllib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from lossbook import __version__
@@ -23,7 +27,10 @@ from lossbook import __version__
 __all__ = ["main"]
 
 LOCK = "lossbook.lock"
-STAMP = re.compile(r"# lossbook: (?P<name>\S+) (?P<version>\S+) sha256:(?P<hash>[0-9a-f]{16}) .*")
+TEMPORARY = ".lossbook.tmp"
+APART = ("criterion.py", "gathering.py", "gathered.py")  # The files to copy that are in no family.
+STAMPED = "# lossbook: "
+STAMP = re.compile(STAMPED + r"(?P<name>\S+) (?P<version>\S+) sha256:(?P<hash>[0-9a-f]{16}) .*")
 
 
 class CommandError(Exception):
@@ -53,47 +60,49 @@ class Record(NamedTuple):
         return f"{stamp} https://lossbook.example/ MIT-0\n{self.base}"
 
 
-class Book(NamedTuple):
-    """The loss files in a folder, and their version."""
+class Book:
+    """The loss files below a folder, which may lie in an archive, as one version has them."""
 
-    root: Path
-    version: str
+    def __init__(self, root: Traversable, version: str) -> None:
+        self.root = root
+        paths = [("", path) for path in root.iterdir() if path.name in APART]
+        for family in root.iterdir():
+            if family.is_dir() and family.name != "book":
+                paths += [(f"{family.name}/", path) for path in family.iterdir()]
+        self.places, self.records = dict[str, str](), dict[str, Record]()  # By stem.
+        for folder, path in sorted(paths, key=lambda found: (found[0], found[1].name)):
+            stem = path.name.removesuffix(".py")
+            if stem != path.name and not stem.startswith("_"):
+                self.places[stem] = folder + path.name
+                self.records[stem] = Record(stem, version, plain(path.read_bytes()))
 
-    def files(self) -> dict[str, Path]:
-        """The file of each stem."""
-        paths = [*self.root.glob("criterion.py"), *sorted(self.root.glob("*/[!_]*.py"))]
-        return {path.stem: path for path in paths if path.parent.name != "book"}
-
-    def get(self, name: str) -> Record | None:
-        """The installed text of a stem, or None where the book has no such file."""
-        path = self.files().get(name)
-        return None if path is None else Record(name, self.version, path.read_bytes().decode())
+    def table(self, name: str) -> dict[str, Any]:
+        """One of the tables beside the losses."""
+        return tomllib.loads(plain(self.root.joinpath(name).read_bytes()))
 
     def find(self, name: str) -> Record:
-        """The file that a reader means by `name`."""
-
-        def key(spelling: str) -> str:
-            return re.sub(r"[-_]|\.py$", "", spelling.lower())
-
-        known = {
-            key(spelling): (spelling, stem)
-            for stem, path in self.files().items()
-            for spelling in (stem, f"{path.parent.name}/{stem}", *public(path))
-        }
-        _, stem = known.get(key(name), (None, ""))
-        found = self.get(stem)
-        if found is None:
-            near = [known[close][0] for close in difflib.get_close_matches(key(name), known)]
-            guess = f"did you mean {' or '.join(near)}? " if near else ""
-            raise CommandError(f"no loss is called {name!r}; {guess}`lossbook list` names them all")
-        return found
+        """The file that a reader means by `name`, which another library may have given."""
+        aliases = self.table("aliases.toml")
+        none = map(key, aliases.pop("none", ()))
+        known: dict[str, tuple[str, str]] = {}  # A spelling and a stem, by what matters in a name.
+        for stem, record in self.records.items():
+            ours = [stem, self.places[stem], *public(record.base)]
+            theirs = [spelling for loss in ours for spelling in aliases.get(loss, ())]
+            known |= {key(spelling): (spelling, stem) for spelling in (*theirs, *ours)}
+        if key(name) in known:
+            return self.records[known[key(name)][1]]
+        if key(name) in none:
+            raise CommandError(f"no loss here equals {name}; `lossbook list` names them all")
+        near = [known[close][0] for close in difflib.get_close_matches(key(name), known)]
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
+        raise CommandError(f"no loss is called {name!r}; {guess}`lossbook list` names them all")
 
     def change(self, old: Record, new: Record) -> tuple[str, list[str]]:
         """The kind of the change between two versions of a file, and what was noted about it."""
-        changes: dict[str, Any] = tomllib.loads((self.root / "changes.toml").read_text("utf-8"))
+        changes = sorted(self.table("changes.toml").items(), key=lambda item: release(item[0]))
         between = [
             (version, entries[new.name])
-            for version, entries in sorted(changes.items(), key=lambda item: release(item[0]))
+            for version, entries in changes
             if release(old.version) < release(version) <= release(new.version)
             and new.name in entries
         ]
@@ -106,16 +115,28 @@ class Book(NamedTuple):
         return "numerics" if kinds == {"numerics"} else "value", notes
 
 
+def key(spelling: str) -> str:
+    """What matters in a name: not case, `_`, `-`, a path before a dot, or `Loss` at the end."""
+    name = spelling.lower().removesuffix(".py").rpartition(".")[2]
+    return re.sub("[-_]", "", name).removesuffix("loss")
+
+
+def plain(text: bytes) -> str:
+    """A file's text; line ends are git's business and the editor's, not an edit."""
+    return text.decode(errors="replace").replace("\r\n", "\n")
+
+
 def release(version: str) -> list[int]:
     """The numbers of a version, to compare by; `0.2.0rc1` counts as 0.2.0."""
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def public(path: Path) -> dict[str, str]:
+@functools.cache
+def public(text: str) -> dict[str, str]:
     """The public names of a file, each with the first line of its docstring."""
     return {
         node.name: (ast.get_docstring(node) or "").partition("\n")[0]
-        for node in ast.parse(path.read_bytes()).body
+        for node in ast.parse(text).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     }
 
@@ -124,12 +145,12 @@ def program(text: str) -> str:
     """What Python sees of a program: no comments, no formatting, and no docstrings."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                del node.body[: ast.get_docstring(node) is not None]
+        return ast.dump(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            del node.body[: ast.get_docstring(node) is not None]
-    return ast.dump(tree)
 
 
 def unified(old: str, new: str, before: str, after: str) -> str:
@@ -142,20 +163,23 @@ def unified(old: str, new: str, before: str, after: str) -> str:
 
 
 def read(path: Path) -> str | None:
-    """The text of a file, line ends untouched, or None where there is none."""
+    """The text of a file, or None where there is none."""
+    if path.exists() and not path.is_file():
+        raise CommandError(f"expected a file, got {path}")
     try:
-        return path.read_bytes().decode(errors="replace")
+        return plain(path.read_bytes())
     except FileNotFoundError:
         return None
 
 
 def write(path: Path, text: str) -> None:
     """Replace a file in one step: whoever looks, even after a crash, sees the old or the new."""
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(TEMPORARY)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(text.encode())
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # Never through a link that somebody left there.
+            file.write(text.encode())
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)
         os.replace(temporary, target)
@@ -166,22 +190,55 @@ def write(path: Path, text: str) -> None:
             temporary.unlink()
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep every other `add` out of it: they share a lock and a temporary."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # Windows and some network file systems.
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # One that was killed left it.
+            (folder / TEMPORARY).unlink()
+        yield
+
+
+def stamped(folder: Path) -> dict[str, str]:
+    """The copies in a folder that say what they are."""
+    texts = {path.name: read(path) or "" for path in folder.glob("*.py") if path.is_file()}
+    return {file: text for file, text in texts.items() if text.startswith(STAMPED)}
+
+
 def read_lock(folder: Path) -> dict[str, Record]:
-    """What the lock says of each file in a folder."""
-    if folder.exists() and not folder.is_dir():
-        raise CommandError(f"expected a folder, got the file {folder}")
-    path, lock = folder / LOCK, {}
+    """What the lock says of each file in a folder; a renamed copy is known by its stamp."""
+    path, lock = folder / LOCK, dict[str, Record]()
     text = read(path)
     try:
         for file, entry in ({} if text is None else json.loads(text)).items():
             lock[file] = Record(*map(str, (entry["name"], entry["version"], entry["base"])))
+            if not file.endswith(".py") or PureWindowsPath(file).name != file:
+                raise ValueError(f"expected the name of a .py file in that folder, got {file}")
+            if not f"{file}{lock[file].name}{lock[file].version}".isprintable():
+                raise ValueError(f"expected names that can be printed, got those of {file!a}")
             if lock[file].sha256 != entry["sha256"]:
                 raise ValueError(f"sha256 of {file} is not that of its base")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(
             f"cannot read {path} ({error!r}); restore it, or delete it and add the losses again"
         ) from error
-    return lock
+    known = {(record.name, record.sha256[:16]): record for record in lock.values()}
+    renamed = {
+        file: known[stamp["name"], stamp["hash"]]
+        for file, text in stamped(folder).items()
+        if file not in lock and (stamp := STAMP.match(text)) and stamp.group(1, 3) in known
+    }
+    gone = {
+        file for file in lock if lock[file] in renamed.values() and not (folder / file).exists()
+    }
+    return renamed | {file: record for file, record in lock.items() if file not in gone}
 
 
 def write_lock(folder: Path, lock: dict[str, Record]) -> None:
@@ -190,7 +247,7 @@ def write_lock(folder: Path, lock: dict[str, Record]) -> None:
     write(folder / LOCK, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
-def origin(text: str, entry: Record | None, installed: Record | None) -> tuple[Record | None, str]:
+def origin(book: Book, text: str, entry: Record | None) -> tuple[Record | None, str]:
     """What a copy began as, None where nobody knows, and its text without the stamp.
 
     The stamp's hash comes first: the rest of the file may have it (an unedited copy), or the
@@ -201,6 +258,7 @@ def origin(text: str, entry: Record | None, installed: Record | None) -> tuple[R
     stamp = STAMP.fullmatch(first)
     if not stamp:
         return entry, text
+    installed = book.records.get(stamp["name"])
     for base in (rest, installed.base) if installed else (rest,):
         began = Record(stamp["name"], stamp["version"], base)
         if began.sha256.startswith(stamp["hash"]):
@@ -210,12 +268,12 @@ def origin(text: str, entry: Record | None, installed: Record | None) -> tuple[R
 
 def listing(book: Book) -> str:
     """Every file with its public names."""
-    names = {path: public(path) for path in book.files().values()}
+    names = {stem: public(record.base) for stem, record in book.records.items()}
     width = max(len(name) for lines in names.values() for name in lines)
     return "".join(
-        f"{path.relative_to(book.root).as_posix()}\n"
+        f"{book.places[stem]}\n"
         + "".join(f"  {name:{width}}  {line}".rstrip() + "\n" for name, line in lines.items())
-        for path, lines in names.items()
+        for stem, lines in names.items()
     )
 
 
@@ -232,13 +290,12 @@ def unedited(path: Path, old: Record | None, body: str, new: Record) -> Record:
     raise CommandError(f"left {path} as it is: {why}; --force overwrites it", code=1)
 
 
-def add(book: Book, name: str, folder: Path, *, force: bool, dry_run: bool) -> str:
+def add(book: Book, new: Record, folder: Path, *, force: bool, dry_run: bool) -> str:
     """Copy a file into a folder, or update an unedited copy; say what was done."""
-    new = book.find(name)
     path = folder / f"{new.name}.py"
     lock = read_lock(folder)
     entry, held = lock.get(path.name), read(path)
-    old, body = (None, None) if held is None else origin(held, entry, new)
+    old, body = (None, None) if held is None else origin(book, held, entry)
     done, notes = f"written, lossbook {new.version}", list[str]()
     if body == new.base:
         done = f"kept, it is the text of lossbook {new.version}"
@@ -273,20 +330,21 @@ def compare(book: Book, path: Path, entry: Record | None) -> Status:
     """Compare a copy with the text it began as, and that text with the installed one."""
     held = read(path)
     if held is None:
-        return Status("missing")
-    old, body = origin(held, entry, book.get(entry.name if entry else path.stem))
+        return Status("missing", code=2)
+    if path.is_symlink() and not held.startswith(STAMPED):
+        return Status("a link to what is no copy", code=2)
+    old, body = origin(book, held, entry)
     if old is None:
         return Status(f"edited, and {LOCK} has no text to compare it with", code=2)
-    new = book.get(old.name)
+    new = book.records.get(old.name)
     if new and body == new.base:
         return Status("current")
 
     name, before = path.name, f"{path.name} (lossbook {old.version})"
     words, notes, differences, failed = list[str](), list[str](), list[str](), 0
     if body != old.base:
-        words.append("your edit, with CRLF line ends" if "\r\n" in body else "your edit")
-        yours = body.replace("\r\n", "\n")
-        differences.append(unified(old.base, yours, before, f"{name} (yours)"))
+        words.append("your edit")
+        differences.append(unified(old.base, body, before, f"{name} (yours)"))
     if new is None:
         words.append("removed upstream")
     elif release(old.version) > release(new.version):
@@ -303,14 +361,8 @@ def compare(book: Book, path: Path, entry: Record | None) -> Status:
 def diff(book: Book, folder: Path) -> tuple[str, int]:
     """The status of every copy in a folder, then the differences; and the code of `--check`."""
     lock = read_lock(folder)
-    stamped = {
-        path.name
-        for path in folder.glob("*.py")
-        if path.is_file() and (read(path) or "").startswith("# lossbook: ")
-    }
-    found = {
-        file: compare(book, folder / file, lock.get(file)) for file in sorted(stamped | {*lock})
-    }
+    files = sorted({*lock, *stamped(folder)})
+    found = {file: compare(book, folder / file, lock.get(file)) for file in files}
     if not found:
         raise CommandError(f"expected {LOCK} or copies of losses in {folder}, got neither")
     width = max(map(len, found))
@@ -323,23 +375,23 @@ def diff(book: Book, folder: Path) -> tuple[str, int]:
     return text, max(status.code for status in found.values())
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(version: str) -> argparse.ArgumentParser:
     """The arguments."""
     top = argparse.ArgumentParser(
         prog="lossbook",
         description="Copy losses out of the book, and follow what becomes of them. Offline.",
     )
+    top.add_argument("--version", action="version", version=f"lossbook {version}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, purpose: str, more: str = "") -> argparse.ArgumentParser:
+    def command(name: str, purpose: str, more: str = "") -> Callable[..., argparse.Action]:
         description = f"{purpose[0].upper()}{purpose[1:]}. {more}"
-        return commands.add_parser(name, help=purpose, description=description)
+        return commands.add_parser(name, help=purpose, description=description).add_argument
 
-    name = "a function (focal_loss), a file (focal) or both (classification/focal)"
+    name = "a function (focal_loss), a file (focal), both, or another library's name (MSELoss)"
     command("list", "list every loss, by the file that holds it")
     show = command("show", "print the file of a loss")
-    show.add_argument("name", metavar="NAME", help=name)
-
+    show("name", metavar="NAME", help=name)
     copy = command(
         "add",
         "copy the file of a loss into a folder",
@@ -347,11 +399,10 @@ def parser() -> argparse.ArgumentParser:
         "diff`; commit both. A copy that you did not edit is updated; any other file of that name "
         "is left as it is, with exit code 1.",
     )
-    copy.add_argument("name", metavar="NAME", help=name)
-    copy.add_argument("folder", metavar="DIR", type=Path, help="where to; made if missing")
-    copy.add_argument("--force", action="store_true", help="overwrite whatever is there")
-    copy.add_argument("--dry-run", action="store_true", help="only say what would be done")
-
+    copy("name", metavar="NAME", help=name)
+    copy("folder", metavar="DIR", type=Path, help="where to; made if missing")
+    copy("--force", action="store_true", help="overwrite whatever is there")
+    copy("--dry-run", action="store_true", help="only say what would be done")
     differ = command(
         "diff",
         "tell your edits of copied losses from changes upstream",
@@ -359,52 +410,64 @@ def parser() -> argparse.ArgumentParser:
         "within rounding) or text (docstrings, comments, formatting). To take one into a copy that "
         "you edited: add --force, then put your edit back.",
     )
-    differ.add_argument(
-        "folder",
-        metavar="DIR",
-        type=Path,
-        nargs="?",
-        default=Path(),
-        help="where the copies are; here, if not given",
-    )
-    differ.add_argument(
-        "--check",
-        action="store_true",
-        help="exit with 1 if upstream changed a value, with 2 if a copy cannot be compared",
-    )
+    where = "where the copies are; here, if not given"
+    differ("folder", metavar="DIR", type=Path, nargs="?", default=Path(), help=where)
+    check = "exit with 1 if upstream changed a value, 2 if a copy is missing or cannot be compared"
+    differ("--check", action="store_true", help=check)
     return top
+
+
+def run(options: argparse.Namespace, book: Book) -> tuple[str, int]:
+    """What a command has to say, and its exit code."""
+    if options.command == "list":
+        return listing(book), 0
+    if options.command == "show":
+        return book.find(options.name).base, 0
+    folder: Path = options.folder
+    if folder.exists() and not folder.is_dir():
+        raise CommandError(f"expected a folder, got the file {folder}")
+    if options.command == "diff":
+        text, code = diff(book, folder)
+        return text, code * options.check
+    new, flags = book.find(options.name), {"force": options.force, "dry_run": options.dry_run}
+    with contextlib.nullcontext() if options.dry_run else alone(folder):
+        return add(book, new, folder, **flags), 0
+
+
+def tell(text: str) -> None:
+    """Print to standard output."""
+    if sys.stdout is None:
+        raise CommandError("cannot write standard output: it is closed")
+    try:
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+        sys.stdout.flush()
+    except OSError as error:
+        # Or Python tries once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # The reader, `head` say, has enough.
+            raise CommandError(f"cannot write standard output: {error.strerror}") from error
 
 
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    root: Path = Path(__file__).parent,
+    root: Traversable | None = None,
     version: str = __version__,
 ) -> int:
-    """Run the command on the loss files in `root`, and return its exit code."""
-    options = parser().parse_args(arguments)
-    book, failed = Book(root, version), 0
+    """Run the command on the loss files in `root`, the installed ones if None: its exit code."""
+    if arguments is None:  # Clean up when killed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options = parser(version).parse_args(arguments)
     try:
-        match options.command:
-            case "list":
-                text = listing(book)
-            case "show":
-                text = book.find(options.name).base
-            case "add":
-                text = add(
-                    book, options.name, options.folder, force=options.force, dry_run=options.dry_run
-                )
-            case "diff":
-                text, failed = diff(book, options.folder)
-                failed *= options.check
-        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
-        sys.stdout.flush()
+        text, code = run(options, Book(root or files("lossbook"), version))
+        tell(text)
+        return code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except CommandError as error:
-        print(f"lossbook: {error}", file=sys.stderr)
-        return error.code
-    except BrokenPipeError:  # The reader, `head` say, has enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        why, code = str(error), error.code
     except OSError as error:
-        print(f"lossbook: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    return failed
+        why, code = f"{error.filename}: {error.strerror}", 2
+    with contextlib.suppress(OSError):  # It may be closed.
+        print(f"lossbook: {why}", file=sys.stderr)
+    return code

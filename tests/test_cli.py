@@ -5,13 +5,17 @@ import hashlib
 import importlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional
 
 import lossbook
 from lossbook import cli
@@ -19,9 +23,25 @@ from lossbook import cli
 ROOT = Path(cli.__file__).parent
 LOSSES = sorted(
     path
-    for path in [*ROOT.glob("criterion.py"), *ROOT.glob("*/*.py")]
-    if path.name != "__init__.py" and path.parent.name != "book"
+    for path in [*map(ROOT.joinpath, cli.APART), *ROOT.glob("*/*.py")]
+    if path.exists() and path.name != "__init__.py" and path.parent.name != "book"
 )
+
+
+def isolated(path):
+    """A command line that runs the lossbook at `path` where there is the standard library only."""
+    program = f"import sys; sys.path.insert(0, {str(path)!r})\nfrom lossbook.cli import main\n"
+    return [sys.executable, "-I", "-S", "-c", program + "sys.exit(main())"]
+
+
+ALONE = isolated(ROOT.parent)
+
+
+def command(*arguments, alone=ALONE, **options):
+    """A run of the command in a process of its own."""
+    words, options = [*alone, *map(str, arguments)], {"stdout": -1, "stderr": -1} | options
+    return subprocess.run(words, check=False, **options)
+
 
 FOCAL = '''"""Focal loss."""
 
@@ -58,6 +78,10 @@ def _half(r):
 def smooth_l1_loss(r):
     return r
 '''
+ALIASES = """
+focal_loss = ["FocalCrossentropy", "focal_loss_with_logits"]
+none = ["HingeEmbeddingLoss"]
+"""
 CRITERION = '''"""Criterion."""
 
 
@@ -82,6 +106,7 @@ class Bench:
             "classification/focal.py": focal,
             "regression/huber.py": HUBER,
             "book/pages.py": "def pages():\n    pass\n",
+            "aliases.toml": ALIASES,
             "changes.toml": changes,
         }.items():
             if text is not None:
@@ -168,6 +193,13 @@ def test_list_shows_each_public_name_under_its_file(bench):
         ("classification/focal", FOCAL),
         ("classification/focal.py", FOCAL),
         ("smooth-l1_loss", HUBER),
+        ("SmoothL1Loss", HUBER),
+        ("smooth_l1", HUBER),
+        ("nn.HuberLoss", HUBER),
+        ("FocalLoss", FOCAL),
+        ("FocalCrossentropy", FOCAL),
+        ("keras.losses.focal_crossentropy", FOCAL),
+        ("F.focal_loss_with_logits", FOCAL),
         ("Criterion", CRITERION),
         ("criterion", CRITERION),
     ],
@@ -186,6 +218,9 @@ def test_a_loss_has_many_spellings(bench, name, text):
         ("pages", "`lossbook list`"),
         ("_half", "`lossbook list`"),
         ("regression/focal", "classification/focal"),
+        ("focal_crosentropy", "did you mean FocalCrossentropy"),
+        ("torch.nn.nothing", "`lossbook list`"),
+        ("loss", "`lossbook list`"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest_and_exits_with_2(bench, name, guess):
@@ -195,6 +230,21 @@ def test_an_unknown_name_suggests_the_nearest_and_exits_with_2(bench, name, gues
         assert f"no loss is called {name!r}" in told(err)
         assert guess in err
     assert not bench.folder.exists()
+
+
+def test_a_loss_of_another_library_that_has_no_equal_is_said_to_have_none(bench):
+    for name in ("HingeEmbeddingLoss", "F.hinge_embedding_loss"):
+        code, out, err = bench.run("0.1.0", "show", name)
+        assert (code, out) == (2, "")
+        assert (
+            told(err) == f"lossbook: no loss here equals {name}; `lossbook list` names them all\n"
+        )
+
+
+def test_the_version_is_told(bench):
+    with pytest.raises(SystemExit, match="0"):
+        bench.run("0.1.0", "--version")
+    assert bench.captured.readouterr().out == b"lossbook 0.1.0\n"
 
 
 def test_no_command_is_an_error_of_usage(bench):
@@ -387,14 +437,10 @@ def test_a_folder_that_is_a_file_or_lies_in_one(bench):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="not even root can write to it")
 def test_a_folder_that_cannot_be_written():
-    for folder in ("/proc", "/proc/lossbook"):
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", STUB, "add", "focal", folder],
-            capture_output=True,
-            text=True,
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert f"cannot write {folder}/focal.py: " in told(done.stderr)
+    for folder, said in (("/proc", "cannot write /proc/focal.py: "), ("/proc/sub", "/proc/sub: ")):
+        done = command("add", "focal", folder)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert said in told(done.stderr.decode())
 
 
 def test_a_folder_whose_name_is_no_text(bench):
@@ -403,10 +449,10 @@ def test_a_folder_whose_name_is_no_text(bench):
     assert bench.captured.readouterr().out.startswith(b"sr\xff")
 
 
-def entry(**changed):
+def entry(file="focal.py", **changed):
     sha256 = hashlib.sha256(FOCAL.encode()).hexdigest()
     fields = {"base": FOCAL, "name": "focal", "sha256": sha256, "version": "0.1.0"}
-    return json.dumps({"focal.py": fields | changed})
+    return json.dumps({file: fields | changed})
 
 
 @pytest.mark.parametrize(
@@ -423,6 +469,9 @@ def entry(**changed):
         entry(base=FOCAL + "x"),
         entry(base=None),
         entry(base="\ud800"),
+        entry(version="\x1b[2J"),
+        entry(name="\ud800"),
+        "[" * 100_000,
         entry(sha256="0" * 64),
         "\ufeff" + entry(),
     ],
@@ -443,6 +492,69 @@ def test_the_lock_of_the_last_test_is_whole_when_unbroken(bench):
     assert status(bench.diff("0.1.0")[1]) == "missing"
 
 
+def test_a_lock_with_line_ends_and_fields_of_another_world_is_read(bench):
+    bench.folder.mkdir()
+    text = json.dumps(json.loads(entry(later="unknown")), indent=1)
+    bench.lock.write_bytes(text.replace("\n", "\r\n").encode())
+    bench.file.write_text(EDITED)
+    assert status(bench.diff("0.1.0")[1]) == "your edit"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../.env", "../secret.py", "sub/focal.py", "/etc/passwd", "/etc/secret.py", ".."),
+        *("..\\secret.py", "C:secret.py", "C:\\secret.py", "\\\\host\\secret.py"),
+        *(
+            "",
+            ".",
+            ".env",
+            "focal.py/",
+            "./focal.py",
+            "a\nb.py",
+            "a\x1b[2J.py",
+            "a\0.py",
+            "\ud800.py",
+        ),
+    ],
+)
+def test_a_lock_names_files_beside_it_alone(bench, name):
+    for secret in (".env", "secret.py"):
+        (bench.tmp_path / secret).write_text("TOKEN = 1\n")
+    bench.folder.mkdir()
+    bench.lock.write_text(entry(file=name))
+    for flags in ([], ["--check"]):
+        code, out, err = bench.diff("0.1.0", *flags)
+        assert (code, out) == (2, "")
+        assert f"cannot read {bench.lock} (ValueError" in told(err)
+        assert "TOKEN" not in err
+
+
+def test_a_link_shows_copies_alone(bench):
+    """A link that came with somebody's branch must not print a secret into a log."""
+    secret = bench.tmp_path / ".env"
+    secret.write_text("TOKEN = 1\n")
+    bench.add("0.1.0")
+    bench.edit()
+    bench.file.rename(bench.tmp_path / "real.py")
+    bench.file.symlink_to(bench.tmp_path / "real.py")
+    assert status(bench.diff("0.1.0")[1]) == "your edit"
+    bench.file.unlink()
+    bench.file.symlink_to(secret)
+    code, out, _ = bench.diff("0.1.0", "--check")
+    assert (code, out) == (2, "focal.py  a link to what is no copy\n")
+
+
+@pytest.mark.parametrize("name", ["focal.py", "lossbook.lock"])
+def test_what_is_no_file_is_not_read(bench, name):
+    bench.add("0.1.0")
+    (bench.folder / name).unlink()
+    os.mkfifo(bench.folder / name)  # Reading would wait for ever.
+    for code, out, err in (bench.diff("0.1.0"), bench.add("0.1.0")):
+        assert (code, out) == (2, "")
+        assert f"expected a file, got {bench.folder / name}" in told(err)
+
+
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_an_interrupted_write_leaves_the_old_file_whole(bench, monkeypatch, error):
     bench.publish("0.2.0", VALUE)
@@ -458,9 +570,59 @@ def test_an_interrupted_write_leaves_the_old_file_whole(bench, monkeypatch, erro
         assert (code, out) == (2, "")
         assert told(err) == f"lossbook: cannot write {bench.file}: disk full\n"
     else:
-        with pytest.raises(KeyboardInterrupt):
-            bench.add("0.2.0")
+        assert bench.add("0.2.0") == (130, "", "")
     assert bench.tree() == before
+
+
+SLOW = """
+import os, pathlib, time
+def wait(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+os.replace = wait
+"""
+
+
+@pytest.mark.parametrize(
+    ("kill", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_killed_add_leaves_nothing_that_the_next_one_keeps(tmp_path, kill, code):
+    assert command("add", "focal", tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    running = subprocess.Popen(
+        [*ALONE[:-1], SLOW + ALONE[-1], "add", "huber", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout.readline() == b"ready\n"
+    running.send_signal(kill)
+    assert running.communicate() == (b"", b"")
+    assert running.returncode == code
+    if kill != signal.SIGKILL:
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    else:
+        assert (tmp_path / cli.TEMPORARY).exists()
+        assert b": kept, it is the text" in command("add", "focal", tmp_path).stdout
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_link_in_the_place_of_the_temporary_is_not_followed(bench):
+    victim = bench.tmp_path / "victim"
+    victim.write_text("mine")
+    bench.folder.mkdir()
+    (bench.folder / cli.TEMPORARY).symlink_to(victim)
+    assert bench.add("0.1.0")[0] == 0
+    assert victim.read_text() == "mine"
+    assert {path.name for path in bench.folder.iterdir()} == {"focal.py", "lossbook.lock"}
+
+
+def test_adding_at_once_loses_no_entry(tmp_path):
+    stems = [path.stem for path in LOSSES[:6]]
+    running = [subprocess.Popen([*ALONE, "add", stem, tmp_path], stdout=-3) for stem in stems]
+    assert [process.wait() for process in running] == [0] * len(stems)
+    assert {*json.loads((tmp_path / "lossbook.lock").read_text())} == {f"{s}.py" for s in stems}
 
 
 def interrupt_before_the_lock(bench, monkeypatch, *arguments):
@@ -527,7 +689,8 @@ def test_a_file_behind_its_lock_is_understood_and_mended(bench):
         (EDITED, NUMERICS, "your edit; upstream change of numerics, 0.1.0 to 0.2.0", 0),
         (EDITED, TEXT, "your edit; upstream change of text, 0.1.0 to 0.2.0", 0),
         (VALUE, VALUE, "current", 0),
-        (None, VALUE, "missing", 0),
+        (None, VALUE, "missing", 2),
+        (None, FOCAL, "missing", 2),
         (FOCAL, None, "removed upstream", 0),
         (EDITED, None, "your edit; removed upstream", 0),
     ],
@@ -641,16 +804,65 @@ def test_a_copy_from_a_newer_version_is_no_upstream_change(bench):
     assert status(out) == "your edit; from lossbook 0.3.0, newer than the installed 0.1.0"
 
 
-def test_crlf_line_ends_are_your_edit(bench):
+def test_line_ends_are_no_edit(bench):
+    bench.publish("0.2.0", VALUE)
     bench.add("0.1.0")
-    bench.file.write_bytes(bench.file.read_bytes().replace(b"\n", b"\r\n"))
-    _, out, _ = bench.diff("0.1.0")
-    assert out == "focal.py  your edit, with CRLF line ends\n"
-    assert bench.add("0.1.0")[0] == 1
+    crlf = bench.file.read_bytes().replace(b"\n", b"\r\n")
+    for text in (crlf, crlf.replace(b"\r\n", b"\n", 3), crlf.partition(b"\r\n")[2]):
+        bench.file.write_bytes(text)
+        assert bench.diff("0.1.0") == (0, "focal.py  current\n", "")
+        assert "kept" in bench.add("0.1.0")[1]
+        assert bench.file.read_bytes() == text
     bench.edit()
     _, out, _ = bench.diff("0.1.0")
     assert out.count("\n-") == 2  # The header and one line.
     assert "-def focal_loss(p):\n+def focal_loss(p, q=0):\n" in out
+    bench.file.write_bytes(crlf)
+    assert "updated, lossbook 0.1.0 to 0.2.0" in bench.add("0.2.0")[1]
+
+
+def test_an_installed_book_with_other_line_ends_is_the_same_book(bench):
+    bench.publish("0.2.0", FOCAL.replace("\n", "\r\n"))
+    bench.add("0.1.0")
+    assert bench.diff("0.2.0") == (0, "focal.py  current\n", "")
+
+
+@pytest.mark.parametrize("lock", [True, False], ids=["lock", "no lock"])
+def test_a_renamed_copy_is_compared_with_what_it_began_as(bench, lock):
+    bench.publish("0.2.0", VALUE)
+    bench.add("0.1.0")
+    bench.file.rename(bench.folder / "mine.py")
+    if not lock:
+        bench.lock.unlink()
+    code, out, _ = bench.diff("0.2.0", "--check")
+    assert (code, status(out, "mine.py")) == (1, "upstream change of value, 0.1.0 to 0.2.0")
+    assert "focal.py  " not in out
+
+
+def test_a_renamed_copy_keeps_its_base_through_edits_and_the_next_add(bench):
+    bench.publish("0.2.0", VALUE)
+    bench.add("0.1.0")
+    bench.edit()
+    bench.file.rename(bench.folder / "mine.py")
+    words = "your edit; upstream change of value, 0.1.0 to 0.2.0"
+    _, out, _ = bench.diff("0.2.0")
+    assert status(out, "mine.py") == words
+    assert "--- mine.py (lossbook 0.1.0)\n+++ mine.py (yours)\n" in out
+    assert "written" in bench.add("0.2.0")[1]
+    _, out, _ = bench.diff("0.2.0")
+    assert (status(out), status(out, "mine.py")) == ("current", words)
+    assert json.loads(bench.lock.read_text()).keys() == {"focal.py", "mine.py"}
+
+
+def test_a_second_copy_under_another_name_is_compared_too(bench):
+    bench.add("0.1.0")
+    (bench.folder / "mine.py").write_text(bench.file.read_text().replace("(p)", "(p, q=0)"))
+    bench.publish("0.2.0", VALUE)
+    words = "upstream change of value, 0.1.0 to 0.2.0"
+    _, out, _ = bench.diff("0.2.0")
+    assert (status(out), status(out, "mine.py")) == (words, f"your edit; {words}")
+    bench.file.unlink()
+    assert status(bench.diff("0.2.0")[1], "mine.py") == f"your edit; {words}"
 
 
 @pytest.mark.parametrize(
@@ -708,7 +920,7 @@ def test_a_diff_of_several_files_is_a_table_and_then_the_differences(bench, monk
     (bench.folder / "huber.py").unlink()
     monkeypatch.chdir(bench.folder)
     code, out, err = bench.run("0.2.0", "diff", "--check")
-    assert (code, err) == (1, "")
+    assert (code, err) == (2, "")
     table, _, differences = out.partition("\n\n")
     assert table == (
         "criterion.py  current\n"
@@ -731,15 +943,6 @@ def test_nothing_to_compare_is_an_error(bench):
 
 # The real losses
 
-STUB = f"""
-import sys, types
-package = types.ModuleType("lossbook")
-package.__path__, package.__version__ = [{str(ROOT)!r}], {lossbook.__version__!r}
-sys.modules["lossbook"] = package
-from lossbook import cli
-sys.exit(cli.main())
-"""  # lossbook.cli without lossbook/__init__.py, for Pythons that have the standard library only.
-
 
 @pytest.fixture
 def real(capsysbinary):
@@ -760,7 +963,7 @@ def test_stems_are_unique_since_copies_share_a_folder():
 def test_show_prints_the_bytes_of_the_file_under_each_of_its_names(real, path):
     place = path.relative_to(ROOT).with_suffix("")
     module = importlib.import_module("lossbook." + ".".join(place.parts))
-    assert set(cli.public(path)) == set(module.__all__)
+    assert set(cli.public(path.read_text())) == set(module.__all__)
     for name in (path.stem, place.as_posix(), *module.__all__):
         assert real("show", name) == path.read_bytes()
 
@@ -808,24 +1011,48 @@ assert not [name for name in sys.modules if name.partition(".")[0] == "lossbook"
     assert (done.stdout, done.returncode) == ("0.173287\n", 0), done.stderr
 
 
-def test_the_command_needs_the_standard_library_only():
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", STUB, "list"], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "  focal_loss " in done.stdout
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "archive"])
+def test_every_command_needs_the_standard_library_only(tmp_path, zipped):
+    place = ROOT.parent
+    if zipped:
+        place = tmp_path / "lossbook.zip"
+        with zipfile.ZipFile(place, "w") as archive:
+            for path in [*ROOT.rglob("*.py"), *ROOT.glob("*.toml")]:
+                archive.write(path, path.relative_to(ROOT.parent))
+    alone, folder = isolated(place), tmp_path / "src"
+    for arguments, said in (
+        (["--help"], b"usage: lossbook "),
+        (["--version"], f"lossbook {lossbook.__version__}\n".encode()),
+        (["list"], b"criterion.py\n"),
+        (["show", "MSELoss"], (ROOT / "regression/squared_error.py").read_bytes()),
+        (["add", "gathered", folder], f"{folder}/gather".encode()),
+        (["add", "focal", folder], f"{folder}/focal.py: written".encode()),
+        (["diff", folder, "--check"], b"focal.py      current\n"),
+    ):
+        done = command(*arguments, alone=alone)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(said)
 
 
 def test_a_reader_who_has_enough_is_no_error():
-    running = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", STUB, "list"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    running = subprocess.Popen([*ALONE, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     running.stdout.close()
     with running.stderr:
         assert running.stderr.read() == b""
     assert running.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_standard_output_that_is_full_or_closed_is_named():
+    with open("/dev/full", "wb") as full:
+        done = command("list", stdout=full)
+    said = "lossbook: cannot write standard output: No space left on device\n"
+    assert (done.returncode, told(done.stderr.decode())) == (2, said)
+    done = command("-c", '"$@" >&-', "sh", *ALONE, "list", alone=["sh"])
+    assert done.returncode == 2
+    assert told(done.stderr.decode()) == "lossbook: cannot write standard output: it is closed\n"
+    done = command("-c", '"$@" >&- 2>&-', "sh", *ALONE, "list", alone=["sh"])
+    assert done.returncode == 2
 
 
 def test_python_m_lossbook_is_the_same_command(tmp_path):
@@ -834,6 +1061,54 @@ def test_python_m_lossbook_is_the_same_command(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == (ROOT / "regression" / "huber.py").read_bytes()
+
+
+def test_every_loss_of_torch_is_found_or_said_to_have_no_equal(real):
+    aliases = tomllib.loads((ROOT / "aliases.toml").read_text())
+    none = {cli.key(name) for name in aliases["none"]}
+    functions = [name for name in dir(functional) if name.endswith(("_loss", "_entropy", "kl_div"))]
+    for name in [*torch.nn.modules.loss.__all__, *functions, "binary_cross_entropy_with_logits"]:
+        if cli.key(name) not in none and name != "NLLLoss2d":  # An old name of NLLLoss.
+            real("show", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("torch.nn.MSELoss", "regression/squared_error"),
+        ("L1Loss", "regression/absolute_error"),
+        ("F.smooth_l1_loss", "regression/huber"),
+        ("PoissonNLLLoss", "regression/poisson_nll"),
+        ("nn.CrossEntropyLoss", "classification/cross_entropy"),
+        ("F.nll_loss", "classification/cross_entropy"),
+        ("keras.losses.SparseCategoricalCrossentropy", "classification/cross_entropy"),
+        ("BCEWithLogitsLoss", "classification/binary_cross_entropy"),
+        ("BinaryFocalCrossentropy", "classification/focal"),
+        ("MultiMarginLoss", "classification/hinge"),
+        ("KLDivLoss", "distribution/kl_divergence"),
+        ("CosineEmbeddingLoss", "embedding/cosine"),
+        ("TripletMarginLoss", "embedding/triplet"),
+        ("optax.losses.ntxent", "embedding/info_nce"),
+        ("MarginRankingLoss", "ranking/margin_ranking"),
+        ("CTCLoss", "sequence/ctc"),
+    ],
+)
+def test_names_of_other_libraries_find_ours(real, name, place):
+    assert real("show", name) == (ROOT / f"{place}.py").read_bytes()
+
+
+def test_a_name_means_one_file_and_an_alias_one_loss():
+    book = cli.Book(ROOT, lossbook.__version__)
+    homes = {}
+    for stem, record in book.records.items():
+        for name in (stem, *cli.public(record.base)):
+            assert homes.setdefault(cli.key(name), stem) == stem
+    aliases = book.table("aliases.toml")
+    assert aliases.keys() - {"none"} <= {*lossbook.__all__}
+    theirs = [cli.key(name) for names in aliases.values() for name in names]
+    assert [name for name in theirs if name in homes] == [], "found without an alias"
+    twice = {name for name in theirs if theirs.count(name) > 1}
+    assert twice <= {cli.key("kl_div"), cli.key("multilabel_soft_margin_loss")}
 
 
 def flaws(text):
@@ -856,8 +1131,8 @@ def test_the_record_of_changes_is_in_order():
     text = (ROOT / "changes.toml").read_text()
     assert flaws(text) == []
     example = "\n".join(line[6:] for line in text.splitlines()[3:5])
-    assert tomllib.loads(example).keys() == {"0.2.0"}
-    assert flaws(example.replace("0.2.0", lossbook.__version__)) == []
+    (version,) = tomllib.loads(example)
+    assert flaws(example.replace(version, lossbook.__version__)) == []
     for broken in (
         declare(("999.0.0", "value", "A.")),
         declare(("0.1", "value", "A.")),

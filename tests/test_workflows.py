@@ -1,13 +1,16 @@
 """The workflows: no right without need, no action unpinned, nothing published from a cache."""
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import lossbook
 
@@ -45,7 +48,7 @@ def test_a_job_has_a_time_limit_and_its_own_permissions(place):
     assert isinstance(JOBS[place]["permissions"], dict)
 
 
-def test_only_what_publishes_may_write():
+def test_only_what_publishes_or_reports_may_write():
     written = {
         place: rights
         for place, job in JOBS.items()
@@ -54,9 +57,11 @@ def test_only_what_publishes_may_write():
     assert written == {
         ("site", "deploy"): {"pages", "id-token"},
         ("site", "notebooks"): {"contents"},
+        ("weekly", "issue"): {"issues"},
     }
     for place in written:
-        assert JOBS[place]["if"] == "github.ref == 'refs/heads/main'"
+        *_, last = JOBS[place]["if"].removesuffix("}}").split(" && ")
+        assert last.strip() == "github.ref == 'refs/heads/main'"
 
 
 def test_every_action_is_pinned_to_a_commit_and_names_its_version():
@@ -103,6 +108,55 @@ def test_the_matrix_spans_what_the_package_supports():
     assert f"torch>={oldest['torch'].removesuffix('.0')}" in project["dependencies"]
     # The workflow puts the oldest torch in the place of this very line.
     assert f"torch=={newest['torch']}" in (ROOT / "constraints.txt").read_text().splitlines()
+    for python in (oldest["python"], newest["python"]):
+        assert f"Programming Language :: Python :: {python}" in project["classifiers"]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for job in (oldest, newest):
+        assert f"torch {job['torch']} with Python {job['python']}" in readme
+
+
+def test_every_library_beside_the_oldest_torch_takes_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras, matrix = project["optional-dependencies"], JOBS["tests", "test"]["strategy"]["matrix"]
+    oldest, newest = ({*job["extras"].split(",")} for job in matrix["include"])
+    assert oldest | newest <= extras.keys()
+    used = [name for extra in (*oldest, "site", "book") for name in extras[extra]]
+    assert "optax" in used
+    for name in used:
+        library = Requirement(name).name
+        wants = [] if library == "lossbook" else map(Requirement, metadata.requires(library) or [])
+        torch = [want.specifier for want in wants if want.name == "torch" and not want.marker]
+        assert all(takes.contains(matrix["include"][0]["torch"]) for takes in torch), name
+
+
+GH = """#!/bin/sh
+echo "$@" >> "$CALLS"
+if [ "$2" = list ]; then printf "%s" "$OPEN"; fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "then"), [("", "create --title The newest versions fail"), ("7", "comment 7")]
+)
+def test_a_weekly_failure_opens_one_issue_and_comments_on_it(tmp_path, number, then):
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    (step,) = JOBS["weekly", "issue"]["steps"]
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CALLS": str(tmp_path / "calls"),
+        "OPEN": number,
+        "TITLE": step["env"]["TITLE"],
+        "GITHUB_SERVER_URL": "https://server",
+        "GITHUB_REPOSITORY": "owner/name",
+        "GITHUB_RUN_ID": "3",
+    }
+    subprocess.run(["bash", "-e", "-c", step["run"]], env=environment, check=True)
+    looked, done = (tmp_path / "calls").read_text().splitlines()
+    assert looked.startswith("issue list --state open ")
+    assert done == f"issue {then} --body https://server/owner/name/actions/runs/3"
+    assert JOBS["weekly", "issue"]["needs"] == "newest"
+    assert "needs.newest.result != 'success'" in JOBS["weekly", "issue"]["if"]
 
 
 def test_the_citation_and_the_changelog_name_this_version():
