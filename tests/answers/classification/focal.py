@@ -99,7 +99,8 @@ ANSWERS = {
             import math
 
             def strongest(gamma):
-                slope = lambda p: gamma * (1 - p) ** (gamma - 1) * math.log(p) - (1 - p) ** gamma / p
+                miss = lambda p: gamma * (1 - p) ** (gamma - 1)
+                slope = lambda p: miss(p) * math.log(p) - (1 - p) ** gamma / p
                 return min((i / 10_000 for i in range(1, 10_000)), key=slope)
             """,
         ),
