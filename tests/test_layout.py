@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 import types
 from collections.abc import Iterator
@@ -452,7 +453,8 @@ def recipes(sections: dict[str, str]) -> Iterator[str]:
         if not indent or info != "python":
             yield f"a fence of {info!r} that is not folded among the recipes"
             continue
-        yield from (f"a recipe: {said}" for said in imports(ast.parse(code), {"torch", "lossbook"}))
+        tree = ast.parse(textwrap.dedent(code))
+        yield from (f"a recipe: {said}" for said in imports(tree, {"torch", "lossbook"}))
         if "lossbook.book" in code:
             yield "a recipe imports the book's own helpers"
 
