@@ -1,6 +1,7 @@
 # make serve   the book, running, at localhost:8000
 # make test    every test that can run here (ARGS="--device cuda" for a GPU)
 # make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
+# make seeds   what the chapters claim, under five other seeds (ARGS="--shifts 12", ARGS=docs/...)
 # The rest: site, test-slow, bench-record, bench-book, lint, address, clean.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ LOSS ?=
 BIN := $(if $(wildcard .venv/Scripts),.venv/Scripts,.venv/bin)
 READY := .venv/ready node_modules/.package-lock.json
 
-.PHONY: serve site test test-slow bench bench-record bench-book lint address clean
+.PHONY: serve site test test-slow bench bench-record bench-book seeds lint address clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
@@ -33,6 +34,9 @@ bench-record: $(READY)
 
 bench-book: $(READY)
 	$(BIN)/python -m tests.bench --book
+
+seeds: $(READY)
+	$(BIN)/python -m lossbook.book seeds $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -5,11 +5,13 @@ where it must speak.
 """
 
 import ast
+import importlib
 import inspect
 import json
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 import types
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ import yaml
 from pybtex.database import parse_string
 
 import lossbook
+from tests.answers import Answers
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = (
@@ -50,6 +53,20 @@ OWED = frozenset(
     for stem in stems
 )
 
+# Chapters that are not yet brought to the format of `form`. The list can only shrink.
+OLD_FORMAT = frozenset(
+    {
+        *(f"regression/{s}" for s in ("absolute_error", "huber", "poisson_nll", "squared_error")),
+        *(f"classification/{s}" for s in ("bi_tempered", "binary_cross_entropy", "cross_entropy")),
+        *(f"classification/{s}" for s in ("hinge", "poly")),
+        *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
+        *(f"foundations/{s}" for s in ("gradient_descent", "landscape", "last_layers")),
+        *(f"foundations/{s}" for s in ("maximum_likelihood", "outliers", "what_a_loss_is")),
+        "foundations/weights_masks_means",
+    }
+)
+LONGEST_OPEN = 3  # Lines of code that may stand open before the first figure.
+
 JUPYTER = {
     "jupytext": {"formats": "md,ipynb"},
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -57,7 +74,7 @@ JUPYTER = {
 TYPES = {
     **dict.fromkeys(("title", "description", "family", "file", "paper", "task"), str),
     **dict.fromkeys(("target", "output"), str),
-    **dict.fromkeys(("losses", "robust_to", "sensitive_to", "see"), list),
+    **dict.fromkeys(("aliases", "losses", "robust_to", "sensitive_to", "see"), list),
     **dict.fromkeys(("year", "order"), int),
     "jupyter": dict,
 }
@@ -352,7 +369,7 @@ def exercises(text: str) -> Iterator[str]:
         where = f"line {text[: here.start()].count(chr(10)) + 1}: exercise {number}"
         section = text[here.end() : after.start() if after else len(text)]
         if not re.fullmatch(
-            rf"### Exercise {number}: .+ \(\d+ minutes?, (easy|medium|hard)\)", here[0]
+            rf"### Exercise {number}: .+ \(\d+ minutes?, (easy|medium|hard)(, graded)?\)", here[0]
         ):
             yield f"{where}: heading {here[0]!r}"
         cells = [c for _, indent, _, info, c in fences(section) if not indent and info == "python"]
@@ -369,10 +386,105 @@ def exercises(text: str) -> Iterator[str]:
         folded = dict(
             re.findall(r'^\?\?\? (\w+ "\w+")\n\n((?: {4}.*\n|\n)+)', section + "\n", re.M)
         )
-        if list(folded) != ['tip "Hint"', 'success "Solution"']:
+        if here[0].endswith(", graded)"):
+            if list(folded) != ['tip "Hint"']:
+                yield f"{where} is graded and folds {list(folded)}: expected a hint alone"
+        elif list(folded) != ['tip "Hint"', 'success "Solution"']:
             yield f"{where} folds {list(folded)}: expected a hint, then a solution"
         elif "    ```python\n" not in folded['success "Solution"']:
             yield f"{where}: the solution has no code"
+
+
+def form(text: str, answers: dict | None) -> Iterator[str]:
+    """What is wrong with the form of a chapter: the answer first, the figure next, one way to draw.
+
+    `answers` is what `tests/answers` has for it, None if there is no such file.
+    """
+    of_a_loss = bool(front_matter(text).get("losses"))
+    parts = re.split(r"^## (.+)\n", text, flags=re.M)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    if next(iter(sections), None) != "In short":
+        yield "the first section is not '## In short'"
+    if next(fences(parts[0]), None):
+        yield "code stands before '## In short'"
+    if of_a_loss:
+        yield from in_short(sections.get("In short", ""), front_matter(text)["losses"])
+        yield from recipes(sections)
+    drawn = re.compile(r"\b(plots|alt)\.\w+\(|\bpeers\.compare\(")
+    for line, indent, _, info, code in fences(text):
+        if info == "python" and not indent:
+            yield from (f"line {line}: {said}" for said in randomness(code))
+    for line, indent, _, info, code in fences(text):
+        if indent or (info == "python" and drawn.search(code)):
+            if not indent:
+                break
+        elif sum(bool(row.strip()) for row in code.splitlines()) > LONGEST_OPEN:
+            yield f"line {line}: more than {LONGEST_OPEN} lines stand open before the first figure"
+    yield from answered(text, answers, of_a_loss)
+
+
+def in_short(text: str, losses: list[str]) -> Iterator[str]:
+    """Two displayed formulas, then the facts, then a call and a Criterion."""
+    if text.count("\n$$\n") < 4:
+        yield "In short has no two displayed formulas, the loss and its gradient"
+    if text.count("<!-- facts -->") != 1:
+        yield "In short needs one '<!-- facts -->'"
+    calls = [code for _, indent, _, info, code in fences(text) if info in ("py", "pycon", "python")]
+    if (
+        len(calls) != 1
+        or "Criterion(" not in calls[0]
+        or not any(f"{n}(" in calls[0] for n in losses)
+    ):
+        yield "In short needs one block with a call and a Criterion"
+    elif text.index("$$") > text.index(calls[0]):
+        yield "In short shows code before its formulas"
+
+
+def recipes(sections: dict[str, str]) -> Iterator[str]:
+    """Three to five folded pieces, below the figure, each a program of torch and lossbook."""
+    names = list(sections)
+    if "Recipes" not in names[2:3]:
+        yield f"'## Recipes' is not the section after the first figure's: {names[:4]}"
+        return
+    text = sections["Recipes"]
+    if not 3 <= text.count('\n??? example "') <= 5:
+        yield f"{text.count('??? example')} recipes: expected three to five '??? example \"...\"'"
+    for _, indent, _, info, code in fences(text):
+        if not indent or info != "python":
+            yield f"a fence of {info!r} that is not folded among the recipes"
+            continue
+        tree = ast.parse(textwrap.dedent(code))
+        yield from (f"a recipe: {said}" for said in imports(tree, {"torch", "lossbook"}))
+        if "lossbook.book" in code:
+            yield "a recipe imports the book's own helpers"
+
+
+_RANDOM = re.compile(
+    r"\bdefault_rng\b|\bnp\.random\.\w+|\btorch\.(?:rand\w*|normal|bernoulli|multinomial)\b"
+    r"|\bmanual_seed\b|\brandom_state="
+)
+
+
+def randomness(code: str) -> Iterator[str]:
+    """What a cell draws comes from `experiments.rng`, so that its seeds can be shifted."""
+    for match in _RANDOM.finditer(code):
+        yield f"{match[0]}: draw from experiments.rng(seed)"
+
+
+def answered(text: str, answers: dict | None, of_a_loss: bool) -> Iterator[str]:
+    """Every exercise has three wrong answers, and one is graded: its answers are all elsewhere."""
+    headings = re.findall(r"^### Exercise (\d+): .*$", text, re.M)
+    graded = [int(n) for n in re.findall(r"^### Exercise (\d+): .*, graded\)$", text, re.M)]
+    if (of_a_loss and len(graded) != 1) or len(graded) > 1:
+        yield f"{len(graded)} exercises are graded: expected one"
+    if sorted(answers or {}) != [int(number) for number in headings]:
+        yield f"tests/answers has exercises {sorted(answers or {})}: expected {headings}"
+        return
+    for number, known in (answers or {}).items():
+        if len(set(known.wrong)) < 3:
+            yield f"exercise {number} has {len(set(known.wrong))} wrong answers: expected three"
+        if bool(known.solution and known.hidden) != (number in graded):
+            yield f"exercise {number}: a solution and hidden tests are a graded exercise's alone"
 
 
 def data(
@@ -380,7 +492,7 @@ def data(
 ) -> Iterator[str]:
     """What is wrong with the front matter of the chapter `name` (family/stem).
 
-    `exported` is the `__all__` of its own loss file, empty if it has none.
+    `exported` is the `__all__` of its own loss file or of the one that it names, empty without.
     """
     wrong = []
     for key, value in meta.items():
@@ -400,7 +512,9 @@ def data(
         yield f"family: {meta['family']!r} is not the folder"
     if meta["jupyter"] != JUPYTER:
         yield f"jupyter: {meta['jupyter']!r}"
-    if sorted(meta["losses"]) != sorted(exported):
+    if "file" in meta and not set(meta["losses"]) <= set(exported):
+        yield f"losses: {meta['losses']}, but __all__ of {meta['file']} is {exported}"
+    if "file" not in meta and sorted(meta["losses"]) != sorted(exported):
         yield f"losses: {meta['losses']}, but __all__ is {exported}"
     for other in meta["see"]:
         if not (docs / f"{other}.md").is_file():
@@ -532,11 +646,11 @@ def test_importing_lossbook_loads_torch_and_nothing_else(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=relative)
 def test_the_data_of_a_chapter(path):
     name = f"{path.parent.name}/{path.stem}"
-    own = ROOT / f"lossbook/{name}.py"
-    exported = exports(ast.parse(own.read_text())) if own.exists() else []
     meta = front_matter(path.read_text())
+    own = ROOT / meta.get("file", f"lossbook/{name}.py")
+    exported = exports(ast.parse(own.read_text())) if own.exists() else []
     said = list(data(meta, name, exported, BIBLIOGRAPHY, ROOT / "docs"))
-    if exported:
+    if exported and "file" not in meta:
         said += references(own.read_text(), meta.get("paper", ""), BIBLIOGRAPHY)
     assert said == []
 
@@ -544,6 +658,33 @@ def test_the_data_of_a_chapter(path):
 @pytest.mark.parametrize("path", PAGES, ids=relative)
 def test_the_text_of_a_chapter(path):
     assert list(chapter(path.read_bytes().decode())) == []
+
+
+def answers_of(path: Path) -> dict | None:
+    name = f"tests/answers/{path.parent.name}/{path.stem}.py"
+    module = name.removesuffix(".py").replace("/", ".")
+    return importlib.import_module(module).ANSWERS if (ROOT / name).exists() else None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in CHAPTERS if f"{p.parent.name}/{p.stem}" not in OLD_FORMAT],
+    ids=relative,
+)
+def test_the_form_of_a_chapter(path):
+    assert list(form(path.read_text(), answers_of(path))) == []
+
+
+@pytest.mark.parametrize("name", sorted(OLD_FORMAT))
+def test_a_chapter_in_the_format_leaves_the_list(name):
+    assert "\n## In short\n" not in (ROOT / f"docs/{name}.md").read_text()
+
+
+def test_answers_belong_to_a_chapter():
+    known = {f"{p.parent.name}/{p.stem}" for p in CHAPTERS}
+    for path in ROOT.glob("tests/answers/*/*.py"):
+        if path.stem != "__init__":
+            assert f"{path.parent.name}/{path.stem}" in known
 
 
 def test_lossbook_exports_every_loss_and_nothing_else():
@@ -803,10 +944,118 @@ def test_a_reference_caught(change, paper, expected):
             ("    ```python\n    def one():\n        return 1\n    ```\n", "    Return 1.\n"),
             "no code",
         ),
+        ((", easy)", ", easy, graded)"), "is graded and folds"),
+        ((", easy)", ", easy, marked)"), "heading"),
     ],
 )
 def test_a_chapter_caught(change, expected):
     planted(CHAPTER, change, chapter, expected)
+
+
+FORM = """---
+title: Near loss
+losses: [near_loss]
+---
+
+# Near loss
+
+How far apart two values are.
+
+## In short
+
+Reach for it near. Leave it far.
+
+$$
+\\ell = |r|
+$$
+
+$$
+\\frac{d\\ell}{dr} = \\mathrm{sign}(r)
+$$
+
+<!-- facts -->
+
+```py
+losses = near_loss(predictions, targets)
+loss = Criterion(near_loss)(predictions, targets)
+```
+
+## A picture
+
+```python
+r = experiments.rng(0).normal(size=9)
+plots.curves(r, r, x_title="r", y_title="loss", alt_text="r")
+```
+
+## Recipes
+
+??? example "One"
+
+    ```python
+    import torch
+    from lossbook import near_loss
+    ```
+
+??? example "Two"
+
+    ```python
+    near_loss
+    ```
+
+??? example "Three"
+
+    ```python
+    torch.randn(3)
+    ```
+
+## Exercises
+
+### Exercise 1: one (5 minutes, easy)
+
+### Exercise 2: two (5 minutes, hard, graded)
+"""
+THREE = Answers(wrong=("1", "2", "3"))
+KNOWN = {1: THREE, 2: Answers(wrong=THREE.wrong, solution="2", hidden="assert two")}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("## In short", "## A picture\n\n## In short"), "the first section is not"),
+        (("## In short", "```py\nx\n```\n\n## In short"), "code stands before"),
+        (("$$\n\\frac{d\\ell}{dr} = \\mathrm{sign}(r)\n$$\n", ""), "no two displayed formulas"),
+        (("<!-- facts -->", ""), "one '<!-- facts -->'"),
+        (("Criterion(", "mean("), "a call and a Criterion"),
+        (("```py\nlosses", "```py\nx = 1\ny = 2\nlosses"), "more than 3 lines stand open"),
+        (("## A picture\n", "## A picture\n\n```pycon\n>>> 1\n1\n>>> 2\n2\n```\n"), "stand open"),
+        (("experiments.rng(0)", "np.random.default_rng(0)"), "draw from experiments.rng"),
+        (("experiments.rng(0)", "torch.randn(0)"), "torch.randn: draw from"),
+        (("r = experiments", "split(x, random_state=0)\nr = experiments"), "random_state=: draw"),
+        (("## Recipes", "## Derivation\n\n## Recipes"), "'## Recipes' is not the section after"),
+        (('??? example "One"', '!!! example "One"'), "2 recipes: expected three to five"),
+        (("    import torch\n", "    import numpy\n"), "a recipe: line 1: imports numpy"),
+        (("from lossbook import near_loss\n", "from lossbook.book import plots\n"), "own helpers"),
+        ((", graded)", ")"), "0 exercises are graded"),
+        (("(5 minutes, easy)", "(5 minutes, easy, graded)"), "2 exercises are graded"),
+        (("### Exercise 1", "### Task 1"), "tests/answers has exercises [1, 2]: expected ['2']"),
+    ],
+)
+def test_the_form_of_a_chapter_caught(change, expected):
+    planted(FORM, change, lambda text: form(text, KNOWN), expected)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (None, "tests/answers has exercises []"),
+        ({**KNOWN, 1: Answers(wrong=("1", "2", "2"))}, "exercise 1 has 2 wrong answers"),
+        ({**KNOWN, 1: KNOWN[2]}, "exercise 1: a solution and hidden tests"),
+        ({**KNOWN, 2: THREE}, "exercise 2: a solution and hidden tests"),
+    ],
+)
+def test_answers_caught(answers, expected):
+    assert list(form(FORM, KNOWN)) == []
+    assert any(expected in line for line in form(FORM, answers))
 
 
 def test_a_shown_file_must_exist():

@@ -14,6 +14,16 @@ const lossbook = (() => {
     }));
   }
 
+  // Panels stand side by side where there is room; a figure's spec says which signals that sets.
+  const wide = matchMedia("(min-width: 45em)");
+
+  async function resize(view, sizes, svg) {
+    const size = sizes[wide.matches ? "wide" : "narrow"];
+    for (const [name, value] of Object.entries(size)) view.signal(name, value);
+    await view.resize().runAsync();
+    svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+  }
+
   async function hydrate(figure) {
     const name = figure.dataset.chart;
     await Promise.all([load("vega.min.js"), load(`charts/${name}.js`)]);
@@ -24,9 +34,11 @@ const lossbook = (() => {
       renderer: "svg", container: box, bind: controls, hover: false,
     });
     await view.runAsync();
-    figure.querySelector("svg").replaceWith(box);
-    const svg = box.querySelector("svg");
-    svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+    const svg = box.querySelector("svg"), sizes = specs[name].usermeta;
+    await resize(view, sizes, svg);
+    wide.addEventListener("change", () => resize(view, sizes, svg));
+    for (const still of figure.querySelectorAll("svg")) still.remove();
+    figure.prepend(box);
     for (const input of controls.querySelectorAll("input")) {
       const value = document.createElement("output");
       const show = () => { value.textContent = Number(input.value).toString(); };

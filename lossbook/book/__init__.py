@@ -1,1 +1,1 @@
-"""The book's machine: what cells import; in `runs` what runs chapters, in `pages` what makes pages."""
+"""The machine: what cells import; in `runs` what runs chapters, in `pages` what makes pages."""

@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     serving.add_argument("--address", default="localhost:8000")
     recording = commands.add_parser("record", help="record what chapters print, having read it")
     recording.add_argument("chapters", nargs="+", type=Path)
+    shifting = commands.add_parser("seeds", help="record whether claims hold under other seeds")
+    shifting.add_argument("chapters", nargs="*", type=Path, help="these only")
+    shifting.add_argument("--shifts", type=int, default=5)
     commands.add_parser("address", help="bring every address in line with mkdocs.yml")
     options = parser.parse_args(arguments)
 
@@ -39,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         print("\n".join(rewrite()) or "Every address is in line.")
         return 0
+    if options.command == "seeds":
+        from lossbook.book.runs import chapters, seeds
+
+        paths = [p.resolve() for p in options.chapters] or sorted(chapters.DOCS.rglob("*.md"))
+        return 1 if seeds.record(paths, options.shifts, report=print) else 0
     if options.command == "record":
         from lossbook.book.runs import chapters, drift, run
 

@@ -1,8 +1,11 @@
 """Small real experiments: data that ships with a package, models with reproducible weights.
 
-Weights, splits and batches come from NumPy's PCG64, whose streams do not change between releases.
+Weights, splits, batches and whatever else a chapter draws come from `rng`: NumPy's PCG64, whose
+streams do not change between releases. The environment variable LOSSBOOK_SHIFT moves every seed, so
+that what a chapter claims can be tried on other draws.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -11,7 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["breast_cancer", "diabetes", "digits", "fit", "mlp", "split"]
+__all__ = ["breast_cancer", "diabetes", "digits", "fit", "mlp", "rng", "split"]
+
+
+def rng(seed: int) -> np.random.Generator:
+    """The generator of a seed: `default_rng(seed)`, unless LOSSBOOK_SHIFT moves all seeds."""
+    shift = int(os.environ.get("LOSSBOOK_SHIFT", "0"))
+    return np.random.default_rng([shift, seed] if shift else seed)
 
 
 @cache
@@ -44,18 +53,18 @@ def split(
     x: Tensor, y: Tensor, seed: int, *, test: float = 0.3
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Shuffle and split: x and y to train on, x and y to test on."""
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
+    order = torch.from_numpy(rng(seed).permutation(len(x)))
     cut = int(len(x) * (1 - test))
     return x[order[:cut]], y[order[:cut]], x[order[cut:]], y[order[cut:]]
 
 
 def mlp(*sizes: int, seed: int) -> nn.Sequential:
     """A network of linear layers and ReLUs, its weights drawn with He's variance."""
-    rng = np.random.default_rng(seed)
+    draw = rng(seed)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
         linear = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
-        weight = rng.normal(0, np.sqrt(2 / fan_in), (fan_out, fan_in))
+        weight = draw.normal(0, np.sqrt(2 / fan_in), (fan_out, fan_in))
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))
             linear.bias.zero_()
@@ -89,11 +98,11 @@ def fit(
     Returns:
         What `watch` returned, an entry an epoch.
     """
-    rng = np.random.default_rng(seed)
+    draw = rng(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     noted = []
     for _ in range(epochs):
-        order = torch.from_numpy(rng.permutation(len(data[0])))
+        order = torch.from_numpy(draw.permutation(len(data[0])))
         for rows in torch.split(order, batch):
             inputs, *rest = (tensor[rows] for tensor in data)
             optimizer.zero_grad()

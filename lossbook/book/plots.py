@@ -22,7 +22,8 @@ def _theme() -> dict[str, Any]:
     return {
         "background": None,
         "config": {
-            "font": "inherit",
+            "font": "Inter, sans-serif",
+            "padding": {"left": 5, "top": 5, "bottom": 5, "right": 24},
             "axis": {
                 **text,
                 "domainColor": INK,
@@ -37,12 +38,13 @@ def _theme() -> dict[str, Any]:
                 "orient": "top",
                 "title": None,
                 "columnPadding": 36,
+                "labelLimit": 0,
                 "symbolStrokeWidth": 2.5,
             },
             "line": {"strokeWidth": 2.5},
             "range": {"category": COLORS},
             "text": {"color": INK, "fontSize": 12},
-            "view": {"stroke": None, "continuousWidth": 420, "continuousHeight": 170},
+            "view": {"stroke": None},
         },
     }
 
@@ -62,7 +64,7 @@ def loss_and_gradient(
     settings: Mapping[str, Any] | None = None,
     reference: tuple[str, Callable[..., Tensor]] | None = None,
     clip: tuple[float, float] | None = None,
-) -> alt.VConcatChart:
+) -> alt.ConcatChart:
     """Draw a loss and its gradient along `x`, with a slider for each setting.
 
     Every number is computed here by `loss` and autograd, on the grid that the sliders step through.
@@ -80,7 +82,7 @@ def loss_and_gradient(
         clip: Range of the vertical axis of the loss.
 
     Returns:
-        Two panels, loss above gradient.
+        Two panels, loss and gradient.
     """
     axis = torch.from_numpy(np.linspace(*x, 81))
     name = loss.__name__
@@ -136,7 +138,7 @@ def loss_and_gradient(
     description = (
         f"{alt_text} Shown for {shown_at}: {ends}." if at else f"{alt_text} Shown: {ends}."
     )
-    return alt.vconcat(*panels).properties(description=description)
+    return alt.concat(*panels, columns=2).properties(description=description)
 
 
 def curves(
@@ -185,7 +187,7 @@ def bars(
             alt.X("value:Q", title=x_title, scale=alt.Scale(type="log") if log else alt.Undefined),
             alt.Y("name:N", title=None, sort=list(values), axis=alt.Axis(labelLimit=220)),
         )
-        .properties(width=320, description=f"{alt_text} {listed}.")
+        .properties(description=f"{alt_text} {listed}.")
     )
 
 

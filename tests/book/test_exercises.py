@@ -1,10 +1,12 @@
-"""Exercises: the stub fails the check, the folded solution passes it."""
+"""Exercises: the stub and every wrong answer fail the check, the solution passes it."""
 
 import contextlib
 import doctest
+import importlib
 import io
 import re
 import warnings
+from dataclasses import replace
 from textwrap import dedent
 
 import pytest
@@ -12,7 +14,8 @@ import torch
 
 from lossbook.book import exercises
 from lossbook.book.runs import chapters
-from lossbook.book.runs.chapters import DOCS, Chapter
+from lossbook.book.runs.chapters import DOCS, ROOT, Chapter
+from tests.answers import Answers
 
 HEADING = re.compile(r"^#{1,3} ", re.M)
 SOLUTION = re.compile(r'^\?\?\? success "Solution"\n((?: {4}.*\n|\n)+)', re.M)
@@ -42,14 +45,27 @@ def exercises_of(chapter):
         first = chapter.text[:start].count("\n") + 1
         last = chapter.text[:end].count("\n") + 1
         stub, check = [b for b in chapter.blocks if first < b.line < last]
-        folded = SOLUTION.search(section)
-        before = first + section[: folded.start(1)].count("\n") - 1
+        folded = SOLUTION.search(section)  # A graded exercise has none here.
+        before = first + section[: folded.start(1)].count("\n") - 1 if folded else 0
         solution = [
             chapters.Block("python", before + line, code)
-            for line, _, info, code in chapters.fences(dedent(folded[1]))
+            for line, _, info, code in chapters.fences(dedent(folded[1]) if folded else "")
             if info == "python"
         ]
         yield first, stub, check, solution
+
+
+def answers_of(chapter):
+    """What `tests/answers` has for a chapter: an entry an exercise."""
+    path = ROOT / f"tests/answers/{chapter.name}.py"
+    if not path.exists():
+        return {}
+    return importlib.import_module(f"tests.answers.{chapter.name.replace('/', '.')}").ANSWERS
+
+
+def written(stub, source):
+    """An answer that stands outside of the chapter, in place of the stub."""
+    return chapters.Block(stub.kind, stub.line, dedent(source))
 
 
 @pytest.fixture
@@ -77,36 +93,52 @@ def answer(stub, value):
     return chapters.Block(stub.kind, stub.line, RAISES.sub(f"return {value}", stub.source))
 
 
-def verdicts(chapter):
+def verdicts(chapter, answers=None):
     """Try every exercise of a chapter: what went wrong, an empty list if nothing."""
     wrong = []
+    answers = answers_of(chapter) if answers is None else answers
     tried = list(exercises_of(chapter))
     own = {block for _, stub, check, _ in tried for block in (stub, check)}
     names = {"__name__": "__main__"}
     left = iter(chapter.blocks)
-    for line, stub, check, solution in tried:
+    for number, (line, stub, check, solution) in enumerate(tried, 1):
         for block in left:
             if block == check:
                 break
             if block not in own:
                 execute(chapter, block, names)
-        tries = {
-            "the stub": ([stub], (AssertionError, NotImplementedError)),
-            "the answer 0.0": ([answer(stub, "0.0")], Exception),
-            "the answer 1.0": ([answer(stub, "1.0")], Exception),
-            "the solution": (solution, (AssertionError, NotImplementedError)),
-        }
-        for who, (written, refused) in tries.items():
-            fresh = dict(names)
-            try:
-                for block in [*written, check]:
-                    execute(chapter, block, fresh)
-            except refused as error:
-                if who == "the solution":
-                    wrong.append(f"{chapter.path.name}:{line}: the solution fails: {error}")
-            else:
-                if who != "the solution":
-                    wrong.append(f"{chapter.path.name}:{line}: {who} passes")
+        known = answers.get(number, Answers(wrong=()))
+        if known.solution:
+            solution = [written(stub, known.solution)]
+        refusals = (AssertionError, NotImplementedError)
+        tries = [
+            ("the stub", [stub], refusals),
+            ("the answer 0.0", [answer(stub, "0.0")], Exception),
+            ("the answer 1.0", [answer(stub, "1.0")], Exception),
+            ("the solution", solution, refusals),
+        ]
+        for i, source in enumerate(known.wrong, 1):
+            tries.append((f"wrong answer {i}", [written(stub, source)], refusals))
+        checks = [("", check)]
+        if known.hidden:
+            checks.append(("hidden: ", written(check, known.hidden)))
+        for who, blocks, refused in tries:
+            for kind, judge in checks:
+                fresh = dict(names)
+                said = f"{chapter.path.name}:{line}: {kind}{who}"
+                try:
+                    for block in [*blocks, judge]:
+                        execute(chapter, block, fresh)
+                except refused as error:
+                    if who == "the solution":
+                        wrong.append(f"{said} fails: {error}")
+                except Exception as error:
+                    if not who.startswith("wrong answer"):
+                        raise
+                    wrong.append(f"{said} crashes: {type(error).__name__}: {error}")
+                else:
+                    if who != "the solution":
+                        wrong.append(f"{said} passes")
         if not RAISES.search(stub.source):  # The answers above would have been the stub itself.
             wrong.append(f"{chapter.path.name}:{line}: the stub raises nothing")
         execute(chapter, stub, names)
@@ -121,7 +153,7 @@ CHAPTERS = [c for c in chapters.load()[0] if "\n### Exercise" in c.text]
 
 @pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
-def test_each_stub_fails_its_check_and_each_solution_passes_it(chapter):
+def test_each_stub_and_wrong_answer_fails_its_check_and_each_solution_passes_it(chapter):
     assert verdicts(chapter) == []
 
 
@@ -222,6 +254,30 @@ def planted(old="", new=""):
 )
 def test_a_wrong_exercise_is_caught(old, new, expected):
     assert next(iter(verdicts(planted(old, new))), None) == expected
+
+
+ADDED = Answers(
+    wrong=("def add(a, b):\n    return a - b\n",),
+    solution="def add(a, b):\n    return a + b\n",
+    hidden="assert add(1, 5) == 6, 'one and five'\n",
+)
+
+
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"wrong": ("def add(a, b):\n    return 4\n",)}, "17: wrong answer 1 passes"),
+        ({"wrong": ("def add(a, b):\n    1 / 0\n",)}, "17: wrong answer 1 crashes: ZeroDivision"),
+        ({"wrong": ("def add(a):\n    return a\n",)}, "17: wrong answer 1 crashes: TypeError"),
+        ({"solution": "def add(a, b):\n    return 4\n"}, "17: hidden: the solution fails: one and"),
+        ({"hidden": "assert add\n"}, "17: hidden: the answer 0.0 passes"),
+    ],
+)
+def test_answers_that_miss_their_point_are_caught(change, expected):
+    said = verdicts(planted(), {1: replace(ADDED, **change)})
+    assert any(expected in line for line in said) if expected else said == []
 
 
 @pytest.mark.usefixtures("strict")

@@ -110,7 +110,8 @@ def bound(error: float) -> str:
     return f"{factor}e{exponent}" if factor < 10 else f"1e{exponent + 1}"
 
 
-def _fact(found: dict[str, Any] | None, fact: str) -> str:
+def fact(found: dict[str, Any] | None, fact: str) -> str:
+    """Show one fact that the contract verified."""
     part = ((found or {}).get("checks", {}).get("facts", {}).get("parts") or {}).get(fact)
     if not part or part["status"] != "passed":
         return '<td class="not-run">not stated</td>'
@@ -122,8 +123,8 @@ def card(losses: Sequence[str]) -> str:
     found = {name: results(name) for name in losses}
     head = "".join(f'<th scope="col"><code>{escape(n)}</code></th>' for n in found)
     rows = [f'<tr><th scope="col"></th>{head}</tr>']
-    for fact, label in FACTS.items():
-        cells = [_fact(f, fact) for f in found.values()]
+    for name, label in FACTS.items():
+        cells = [fact(f, name) for f in found.values()]
         if any("not-run" not in cell for cell in cells):
             rows.append(f'<tr><th scope="row">{label}</th>{"".join(cells)}</tr>')
     for check, label in CHECKS.items():

@@ -1,4 +1,8 @@
-"""Draws Altair charts at build time: a static SVG, and the compiled Vega that makes it live."""
+"""Draws Altair charts at build time: static SVGs, and the compiled Vega that makes them live.
+
+A figure is drawn twice: wide, with its panels side by side, and narrow, with one above the other.
+The page shows the one that fits.
+"""
 
 import json
 import re
@@ -6,6 +10,8 @@ from html import escape
 from typing import Any
 
 VEGA_LITE = "6.4"
+# Width and height of a panel: wide and alone, wide and beside another, narrow.
+ALONE, BESIDE, NARROW = (780, 240), (350, 240), (280, 180)
 
 
 def draw(spec: dict[str, Any], name: str) -> dict[str, Any]:
@@ -16,31 +22,75 @@ def draw(spec: dict[str, Any], name: str) -> dict[str, Any]:
         name: Unique on the site; prefixes the ids inside the SVG.
 
     Returns:
-        The chart's `name`, `svg`, `alt` text, `title` and, where it has sliders, its compiled
-        `vega` (else None).
+        The chart's `name`, `svg`, the `narrow` one unless it is the same, `alt` text, `title` and,
+        where it has sliders, its compiled `vega` (else None).
 
     Raises:
         ValueError: If the chart has no description.
     """
-    import vl_convert
-
     spec = dict(spec)
     alt, title = spec.get("description", ""), spec.pop("title", "")
     if not alt:
         raise ValueError("the chart has no description (its alt text)")
-    svg = _themed(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE))
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt, quote=True)}" ', 1)
+    wide, narrow = _sized(spec, wide=True), _sized(spec, wide=False)
+    svg, small = _svg(wide, alt, name), _svg(narrow, alt, f"{name}-narrow")
     live = any("bind" in p for p in spec.get("params", []))
-    vega = vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE) if live else None
     return {
         "name": name,
         "svg": svg,
+        "narrow": None if small.replace(f"{name}-narrow", name) == svg else small,
         "alt": alt,
         "title": title,
-        "vega": json.loads(_themed(json.dumps(vega))) if vega else None,
+        "vega": json.loads(_themed(json.dumps(_vega(wide, narrow)))) if live else None,
     }
+
+
+def _sized(spec: dict[str, Any], *, wide: bool) -> dict[str, Any]:
+    """Give the panels the size that fits a wide or a narrow page, unless the chart fixes it."""
+    several = "concat" in spec
+    width, height = (BESIDE if several else ALONE) if wide else NARROW
+    config = spec.get("config", {})
+    view = {**config.get("view", {}), "continuousWidth": width, "continuousHeight": height}
+    legend = {**config.get("legend", {}), "columns": 0 if wide else 1}
+    columns = {"columns": len(spec["concat"]) if wide else 1} if several else {}
+    return {**spec, **columns, "config": {**config, "view": view, "legend": legend}}
+
+
+def _svg(spec: dict[str, Any], alt: str, name: str) -> str:
+    import vl_convert
+
+    svg = _themed(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE))
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt, quote=True)}" ', 1)
+
+
+def _vega(wide: dict[str, Any], narrow: dict[str, Any]) -> dict[str, Any]:
+    """Compile a live chart; `usermeta` tells the signals that make it wide or narrow."""
+    import vl_convert
+
+    same = {k: wide[k] for k in ("columns",) if k in wide}
+    vega, other = (
+        dict(vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE))
+        for spec in (wide, {**narrow, **same})
+    )
+    sizes: dict[str, dict[str, float]] = {
+        size: {s["name"]: s["value"] for s in made.get("signals", []) if "value" in s}
+        | {side: made[side] for side in ("width", "height") if side in made}
+        for size, made in (("wide", vega), ("narrow", other))
+    }
+    vega.setdefault("signals", []).append({"name": "columns", "value": same.get("columns", 0)})
+    if same:
+        vega["layout"]["columns"] = {"signal": "columns"}
+    for part in (vega, *vega.get("marks", [])):
+        for legend in part.get("legends", []):
+            legend["columns"] = {"signal": "columns == 1 ? 1 : 0"}
+    vega["usermeta"] = {
+        size: {"columns": same.get("columns", 0) if size == "wide" else 1}
+        | {k: named[k] for k in named if sizes["wide"][k] != sizes["narrow"][k]}
+        for size, named in sizes.items()
+    }
+    return vega
 
 
 def _themed(text: str) -> str:

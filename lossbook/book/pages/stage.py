@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, cite, errata, notebook, speed, tex
+from lossbook.book.pages import card, cite, errata, notebook, short, speed, tex
 from lossbook.book.peers import PEERS
+from lossbook.book.runs import seeds
 from lossbook.book.runs.chapters import (
     BUILD,
     DOCS,
@@ -31,6 +32,10 @@ from lossbook.book.runs.run import Result, Run, run_all
 STAGED = BUILD / "docs"
 ERRATA = DOCS / "errata" / "errata.yaml"
 _INCLUDE = re.compile(r'^( *)--8<-- "([^"]+)"\n', re.M)
+# Comments are for authors and teachers; these alone stand for something on the page.
+_COMMENT = re.compile(r"<!--(?! (?:facts|card|seeds|losses: \S+) -->).*?-->", re.S)
+# What a cell shows first, its code folded below.
+_SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
 
 
 @cache
@@ -128,7 +133,7 @@ def _error(text: str) -> str:
 def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, str | bytes]:
     """Make the files of one chapter: its page, its charts and its notebook."""
     files: dict[str, str | bytes] = {}
-    text, keys = cite.cite(chapter.body, chapter.path, chapter.body_line)
+    text, keys = cite.cite(uncommented(chapter.body), chapter.path, chapter.body_line)
     text = include(text, chapter.path, chapter.body_line)
     text = re.sub(r"<!-- losses: (\S+) -->", lambda m: _losses(m[1], chapter, chapters), text)
     text, results = _mark(text, run.results)
@@ -140,7 +145,9 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
                 f"{relative(chapter.path)}:{result.error_line or result.line}: {result.error}"
             )
         text = text.replace(f"<!--output {i}-->\n", html)
-    text = text.replace("<!-- card -->", card.card(chapter.losses))
+    text = text.replace("<!-- card -->", f"{card.card(chapter.losses)}\n<!-- seeds -->")
+    text = text.replace("<!-- facts -->", short.facts(chapter.losses, chapter.meta))
+    text = text.replace("<!-- seeds -->", seeds.said(chapter))
     if chapter.blocks:
         files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, settings())
         links = _links(chapter)
@@ -209,8 +216,18 @@ def include(text: str, path: Path, line: int = 1) -> str:
     return _INCLUDE.sub(insert, text)
 
 
+def uncommented(text: str) -> str:
+    """Remove the comments that mean nothing to a reader; every line keeps its number."""
+    return tex.outside_fences(
+        text, lambda prose: _COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), prose)
+    )
+
+
 def _mark(text: str, results: Sequence[Result]) -> tuple[str, list[Result]]:
-    """Put a marker behind each executed block, which its outputs will replace."""
+    """Put a marker behind each executed block, which its outputs will replace.
+
+    A cell that draws or compares is folded, and its marker stands before it.
+    """
     lines = text.splitlines(keepends=True)
     blocks = [
         (line, code)
@@ -218,9 +235,19 @@ def _mark(text: str, results: Sequence[Result]) -> tuple[str, list[Result]]:
         if not indent and info.split() and info.split()[0] in ("python", "pycon")
     ]
     for i, (line, code) in reversed(list(enumerate(blocks))):
-        end = line + code.count("\n")
-        lines.insert(end + 1, f"\n<!--output {i}-->\n")
+        start, end = line - 1, line + code.count("\n") + 1
+        block, marker = lines[start:end], f"<!--output {i}-->\n"
+        if shown_first(results[i]):
+            folded = [f"    {line}" if line.strip() else line for line in block]
+            lines[start:end] = [f'{marker}\n??? code "Code"\n\n', *folded]
+        else:
+            lines[start:end] = [*block, f"\n{marker}"]
     return "".join(lines), list(results)
+
+
+def shown_first(result: Result) -> bool:
+    """Whether a cell is there for what it shows: a figure, or a comparison with other libraries."""
+    return not result.error and any(kind in o for o in result.outputs for kind in _SHOWN_FIRST)
 
 
 def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes]) -> str:
@@ -234,9 +261,11 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
             script = f'lossbook.chart("{chart["name"]}",{spec});\n'
             files[f"assets/charts/{chart['name']}.js"] = script
         caption = f"<figcaption>{escape(chart['title'])}</figcaption>" if chart["title"] else ""
-        return (
-            f'<figure class="chart" data-search-exclude{live}>{chart["svg"]}{caption}</figure>\n\n'
-        )
+        drawn = chart["svg"]
+        if chart["narrow"]:
+            drawn = drawn.replace("<svg ", '<svg class="wide" ', 1)
+            drawn += chart["narrow"].replace("<svg ", '<svg class="narrow" ', 1)
+        return f'<figure class="chart" data-search-exclude{live}>{drawn}{caption}</figure>\n\n'
     if "image/png" in data:
         alt = str(data.get("text/plain", "")).strip("'")
         if not alt or alt.startswith("<"):
@@ -399,4 +428,14 @@ def clean() -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-__all__ = ["STAGED", "clean", "include", "navigation", "settings", "split_front_matter", "stage"]
+__all__ = [
+    "STAGED",
+    "clean",
+    "include",
+    "navigation",
+    "settings",
+    "shown_first",
+    "split_front_matter",
+    "stage",
+    "uncommented",
+]

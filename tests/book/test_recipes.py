@@ -1,0 +1,108 @@
+"""What a reader pastes: the recipes of a chapter, and the call that stands in short."""
+
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lossbook
+from lossbook.book.runs import chapters
+from lossbook.book.runs.chapters import ROOT
+
+SECTION = re.compile(r"^## (In short|Recipes)\n(.*?)(?=^## |\Z)", re.M | re.S)
+CHAPTERS = [c for c in chapters.load()[0] if "\n## Recipes\n" in c.text]
+every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
+
+# Runs pieces one after the other, each in a namespace of its own, in which torch and lossbook are
+# all that can be imported besides the standard library.
+RUN = """
+import builtins, importlib.util, json, sys, torch, lossbook
+real, allowed = __import__, {"torch", "lossbook", *sys.stdlib_module_names}
+
+def only(name, given=None, *rest):
+    asked = (given or {}).get("__name__") == "recipe"
+    if asked and (name.partition(".")[0] not in allowed or name.startswith("lossbook.book")):
+        raise ImportError(f"a recipe needs torch and lossbook alone, not {name}")
+    return real(name, given, *rest)
+
+builtins.__import__ = only
+for line, code in json.load(sys.stdin):
+    torch.manual_seed(0)
+    exec(compile("\\n" * line + code, sys.argv[1], "exec"), {"__name__": "recipe"})
+"""
+
+
+def pieces(text):
+    """The recipes of a chapter's text, with their lines."""
+    found = dict(SECTION.findall(text)).get("Recipes", "")
+    before = text[: text.index(found)].count("\n")
+    return [
+        (before + line, code)
+        for line, indent, info, code in chapters.fences(found)
+        if indent and info == "python"
+    ]
+
+
+def run(recipes, path, folder):
+    command = [sys.executable, "-W", "error", "-c", RUN, str(path)]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+        input=json.dumps(recipes),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@every_chapter
+def test_recipes_run_with_torch_and_lossbook_alone(chapter, tmp_path):
+    recipes = pieces(chapter.text)
+    assert recipes
+    done = run(recipes, chapter.path, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import numpy\n", "not numpy"),
+        ("from lossbook.book import plots\n", "not lossbook.book"),
+        ("import torch\nassert torch.zeros(1) == 1\n", "AssertionError"),
+        ("losses\n", "'losses' is not defined"),
+    ],
+)
+def test_a_recipe_that_needs_more_is_caught(code, said, tmp_path):
+    fine = [1, "import math, torch\nimport lossbook\nfrom lossbook import focal_loss as losses\n"]
+    assert run([fine], "planted.md", tmp_path).returncode == 0
+    done = run([fine, [9, code]], "planted.md", tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def call(chapter):
+    """The block of *In short* that calls the loss and its `Criterion`."""
+    (code,) = [c for *_, c in chapters.fences(dict(SECTION.findall(chapter.text))["In short"])]
+    return code
+
+
+@every_chapter
+def test_the_call_in_short_runs_on_inputs_of_the_contract(chapter):
+    code = call(chapter)
+    name = next(name for name in chapter.losses if f"{name}(" in code)
+    _, family, stem = getattr(lossbook, name).__module__.split(".")
+    cases = importlib.import_module(f"tests.{family}.test_{stem}").cases()
+    case = next(c for c in cases if c.loss is getattr(lossbook, name))
+    draw = case.inputs[0] if isinstance(case.inputs, tuple) else case.inputs
+    drawn = draw(np.random.default_rng(0))
+    names = dict(zip(inspect.signature(case.loss).parameters, drawn, strict=False))
+    exec(code, names)
+    made = [v for k, v in names.items() if k in ("loss", "losses")]
+    assert [v.dim() for v in made][-1] == 0
+    assert len(made) == 2
