@@ -9,7 +9,7 @@ import pytest
 from lossbook.book.pages import card
 from lossbook.book.runs import chapters, formula
 from lossbook.book.runs.chapters import ROOT, ChapterError
-from lossbook.book.runs.formula import FormulaError, Scope, parse, symbols
+from lossbook.book.runs.latex import FormulaError, Scope, parse, symbols
 
 TYPICAL = chapters.read(ROOT / "tests/book/formulas.md")
 TEXTS = formula.texts(TYPICAL)
@@ -159,6 +159,8 @@ def test_focal_as_the_docstring_shows_it(tmp_path):
         (r", \qquad p = ", r", \qquad t = ", 10, "t has two meanings"),
         (r"\mathrm{softmax}(z)", "p", 10, "p is defined by itself"),
         (r"\partial z_j", r"\partial t", 13, "t: labels gets no gradient"),
+        (r"(\delta_{jt} - p_j)", r"\gamma(\delta_{jt} - p_j)", 15, "the formula gives"),
+        (r"\gamma = gamma", r"\sigma = gamma", 10, r"\\gamma has no value"),
         (r"focal_loss: z_j", "focal: z_j", 7, "lossbook has no focal"),
         (r"focal_loss: z_j", "focal_loss [deep]: z_j", 9, r"expected forms of \['dense', 'flat'\]"),
         ("<!-- formula", "<!-- formulas", 9, "expected <!-- formula LOSS: symbol = argument"),
