@@ -3,9 +3,11 @@
 Chapter: https://lossbook.example/foundations/weights_masks_means/
 """
 
+import functools
 import inspect
+import reprlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +26,17 @@ class Criterion(nn.Module):
     `weights` and `normalizer`. A mask is weights of 0 and 1.
 
     Args:
-        loss: A lossbook function: tensors in, unreduced losses out.
+        loss: A lossbook function, or any other: tensors in, unreduced losses out.
         reduction: `"mean"`, `"sum"` (of weights * losses) or `"none"` (weights * losses).
         ignore_index: Label whose positions get weight 0, for losses whose second input is
-            integer labels; the loss sees label 0 there.
-        **settings: Keyword arguments of `loss`. Tensors among them move with the module.
+            integer labels; the loss sees label 0 there. It is not for losses that compare rows
+            with each other: leave the rows out of those.
+        **settings: Keyword arguments of `loss`. Parameters among them are parameters of the
+            module, other tensors buffers.
 
     Raises:
-        ValueError: If `reduction` is none of the three.
+        ValueError: If `reduction` is none of the three, or `ignore_index` is given for a lossbook
+            function of `embeddings`, `box_offsets` or `student_logits`.
         TypeError: If `loss` has no setting of a given name.
 
     Examples:
@@ -46,20 +51,33 @@ class Criterion(nn.Module):
         self,
         loss: Callable[..., Tensor],
         *,
-        reduction: str = "mean",
+        reduction: Literal["mean", "sum", "none"] = "mean",
         ignore_index: int | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
-        inspect.signature(loss).bind_partial(**settings)
+        try:
+            signature = inspect.signature(loss)
+        except ValueError:  # Of a function written in C.
+            names = []
+        else:
+            signature.bind_partial(**settings)
+            names = list(signature.parameters)
+        first = next(iter(names), None)
+        if ignore_index is not None and first in _ROWS and _is_ours(loss):
+            raise ValueError(
+                f"expected no ignore_index for a loss of {first} (leave the ignored rows out of "
+                f"its inputs), got {ignore_index}"
+            )
         self.loss = loss
         self.reduction = reduction
         self.ignore_index = ignore_index
+        self.second = names[1] if len(names) > 1 else "labels"
         self.names = tuple(settings)
         for name, value in settings.items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
                 self.register_buffer(f"setting_{name}", value)
             else:
                 setattr(self, f"setting_{name}", value)
@@ -67,25 +85,40 @@ class Criterion(nn.Module):
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, f"setting_{name}") for name in self.names}
 
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            *inputs: Any,
+            weights: Tensor | None = None,
+            normalizer: float | Tensor | None = None,
+            **named: Any,
+        ) -> Tensor: ...
+
     def forward(
         self,
-        *inputs: Tensor,
+        *inputs: Any,
         weights: Tensor | None = None,
         normalizer: float | Tensor | None = None,
+        **named: Any,
     ) -> Tensor:
-        """Compute the loss of `inputs` and reduce it.
+        """Compute the loss of the inputs and reduce it.
 
         Args:
             *inputs: The tensors that the loss takes.
             weights: Weight of each unreduced value, exactly of their shape; bool, integer or
-                floating. A weight of 0 removes its value, nan and inf included.
+                floating. A weight of 0 removes its value, nan and inf included, and sends exactly
+                0 back into the loss. The loss's own backward may still make a nan of that where
+                an input is nan: replace such inputs before the call.
             normalizer: What the mean divides by in place of the sum of the weights, positive: a
                 global count, when one mean is spread over several batches or devices.
+            **named: Inputs by name.
 
         Returns:
-            A scalar, or the shape of the unreduced loss when `reduction` is `"none"`; in the
-            dtype of the loss, summed in float32 or wider. Where all weights are 0, or the batch
-            is empty, the mean is 0 with zero gradient.
+            A scalar in float32, or wider where the losses or the weights are; when `reduction` is
+            `"none"`, the weighted losses in their own shape and dtype. Where all weights are 0, or
+            the batch is empty, the mean is 0 with zero gradient. Weights of both signs that cancel
+            need a normalizer: the mean divides by their sum, 0.
 
         Raises:
             ValueError: If `weights` or the labels for `ignore_index` have another shape than the
@@ -94,23 +127,32 @@ class Criterion(nn.Module):
         """
         if self.reduction != "mean":
             normalizer = None
-        if isinstance(normalizer, (int, float)) and not normalizer > 0:
+        if isinstance(normalizer, Tensor):
+            if normalizer.numel() != 1:
+                shape = tuple(normalizer.shape)
+                raise ValueError(f"expected normalizer of one element, got {shape}")
+        elif normalizer is not None and not normalizer > 0:
             raise ValueError(f"expected normalizer > 0, got {normalizer}")
-        if isinstance(normalizer, Tensor) and normalizer.numel() != 1:
-            raise ValueError(f"expected normalizer of one element, got {tuple(normalizer.shape)}")
         kept = None
         if self.ignore_index is not None:
-            labels = inputs[1] if len(inputs) > 1 else None
+            labels = inputs[1] if len(inputs) > 1 else named.get(self.second)
             if not isinstance(labels, Tensor) or labels.is_floating_point():
-                raise ValueError("expected integer labels as second input for ignore_index")
-            kept = labels != self.ignore_index
-            inputs = (inputs[0], labels.where(kept, 0), *inputs[2:])
-
-        losses = self.loss(*inputs, **self._settings())
-        for what, given in (("weights", weights), ("labels for ignore_index", kept)):
-            if given is not None and given.shape != losses.shape:
+                given = labels.dtype if isinstance(labels, Tensor) else labels
                 raise ValueError(
-                    f"expected {what} of shape {tuple(losses.shape)}, got {tuple(given.shape)}"
+                    f"expected integer labels as second input for ignore_index, got {given}"
+                )
+            kept = labels != self.ignore_index
+            labels = labels.where(kept, 0)
+            if len(inputs) > 1:
+                inputs = (inputs[0], labels, *inputs[2:])
+            else:
+                named[self.second] = labels
+
+        losses = self.loss(*inputs, **named, **self._settings())
+        for what, mask in (("weights", weights), ("labels for ignore_index", kept)):
+            if mask is not None and mask.shape != losses.shape:
+                raise ValueError(
+                    f"expected {what} of shape {tuple(losses.shape)}, got {tuple(mask.shape)}"
                 )
 
         wide = torch.promote_types(losses.dtype, torch.float32)
@@ -123,21 +165,41 @@ class Criterion(nn.Module):
             weights = weights.to(wide)
             values = weights * values.where(weights != 0, 0)
         if self.reduction == "none":
-            return values.to(losses.dtype)
+            return values.to(losses.dtype) if losses.is_floating_point() else values
         total = values.sum()
         if self.reduction == "sum":
-            return total.to(losses.dtype)
+            return total
 
-        count = total.new_full((), losses.numel()) if weights is None else weights.sum()
-        divisor = count if normalizer is None else torch.as_tensor(normalizer).to(count).reshape(())
-        mean = total / divisor.where(count != 0, 1)
-        if normalizer is None:
-            mean = mean.where(count != 0, 0)  # Also where weights of both signs cancel.
-        return mean.to(losses.dtype)
+        if isinstance(normalizer, Tensor):
+            divisor = normalizer.to(total).reshape(())
+        elif normalizer is not None:
+            return total / normalizer  # A Python number keeps its digits.
+        elif weights is not None:
+            divisor = weights.sum()
+        else:
+            return total / max(losses.numel(), 1)
+        left = torch.ones_like(losses, dtype=torch.bool) if weights is None else weights != 0
+        return total / divisor.where(left.any(), 1)
 
     def extra_repr(self) -> str:
-        """Describe the loss and its settings."""
-        parts = [getattr(self.loss, "__name__", repr(self.loss)), f"reduction={self.reduction!r}"]
+        """Describe the loss and its settings; of a tensor, its shape alone."""
+        parts = [getattr(self.loss, "__name__", type(self.loss).__name__)]
+        parts.append(f"reduction={self.reduction!r}")
         if self.ignore_index is not None:
             parts.append(f"ignore_index={self.ignore_index}")
-        return ", ".join(parts + [f"{name}={value!r}" for name, value in self._settings().items()])
+        for name, value in self._settings().items():
+            if isinstance(value, Tensor):
+                parts.append(f"{name}={type(value).__name__}{tuple(value.shape)}")
+            else:
+                parts.append(f"{name}={reprlib.repr(value)}")
+        return ", ".join(parts)
+
+
+# First inputs of the losses that compare rows with each other, or have labels elsewhere.
+_ROWS = ("embeddings", "box_offsets", "student_logits")
+
+
+def _is_ours(loss: Callable[..., Tensor]) -> bool:
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return str(getattr(loss, "__module__", None)).split(".")[0] == "lossbook"

@@ -154,7 +154,8 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
 
     function, run, weights, kept = loss, loss, None, None
     if isinstance(loss, Criterion):
-        bind(loss, **settings)
+        if others := set(settings) - {"weights", "normalizer"}:
+            raise TypeError(f"expected weights and normalizer alone, got {sorted(others)}")
         function, own, ignore_index = loss.loss, loss._settings(), loss.ignore_index
         run = Criterion(function, reduction="none", ignore_index=ignore_index, **own)
         weights = settings.get("weights") if isinstance(settings.get("weights"), Tensor) else None

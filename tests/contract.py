@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -433,7 +435,9 @@ class Measure:
             self.error = max(worst, self.error or 0.0)
         self.cases += 1
         if not worst <= tolerance:
-            raise AssertionError(f"error {worst:.1e} > {tolerance:.0e}, at {where}: {a} is not {b}")
+            with np.printoptions(threshold=12, edgeitems=2):
+                message = f"error {worst:.1e} > {tolerance:.0e}, at {where}: {a} is not {b}"
+            raise AssertionError(message)
 
     def demand(self, truth: Any, otherwise: str) -> None:
         if not truth:
@@ -471,6 +475,17 @@ def explore(case: Case, look: Callable[[str, Inputs, Settings], None], examples:
                 changed[i] = each(lambda x, d=domain: redraw(x, *d) if is_floating(x) else x, x)
         return splice(inputs, changed), settings
 
+    def see(point: tuple[Inputs, Settings]) -> None:
+        inputs, settings = point
+        listed = each(lambda x: x.tolist(), inputs)
+        look(f"{listed}, {settings}", inputs, settings)
+
+    search(points(), see, examples)
+
+
+def search(points: st.SearchStrategy[Any], see: Callable[[Any], None], examples: int) -> None:
+    """Let hypothesis draw points; the same ones in every run."""
+
     @hypothesis.settings(
         max_examples=examples,
         derandomize=True,
@@ -479,11 +494,9 @@ def explore(case: Case, look: Callable[[str, Inputs, Settings], None], examples:
         report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(points())
-    def run(point: tuple[Inputs, Settings]) -> None:
-        inputs, settings = point
-        listed = each(lambda x: x.tolist(), inputs)
-        look(f"{listed}, {settings}", inputs, settings)
+    @hypothesis.given(points)
+    def run(point: Any) -> None:
+        see(point)
 
     run()
 
@@ -507,8 +520,7 @@ def check_value(case: Case, _: Options) -> dict[str, Part]:
         measure.close(case.loss(*inputs, **settings), theirs, tolerance, where)
 
     def on_points(measure: Measure) -> None:
-        if not case.adversarial:
-            raise NotRunError("no adversarial inputs are given")
+        measure.demand(case.adversarial, "no adversarial inputs are given")
         for point in case.points():
             exact(measure, *point)
 
@@ -809,10 +821,7 @@ def compiled(case: Case, backend: str) -> dict[str, Part]:
             torch.compiler.reset()
             fast = torch.compile(case.loss, fullgraph=True, backend=backend)
             values, gradients = differentiate(case, inputs, settings)
-            with warnings.catch_warnings():
-                # Inductor itself calls what torch deprecates.
-                warnings.filterwarnings("ignore", "`torch.jit.script_method`", DeprecationWarning)
-                ours = differentiate(replace(case, loss=fast), inputs, settings)
+            ours = differentiate(replace(case, loss=fast), inputs, settings)
             for a, b in zip([ours[0], *ours[1]], [values, *gradients], strict=True):
                 measure.close(a, b, SAME, where)
         torch.compiler.reset()
@@ -1138,6 +1147,497 @@ def check_facts(case: Case, _: Options) -> dict[str, Part]:
     return parts
 
 
+def check_optimum(case: Case, _: Options) -> dict[str, Part]:
+    low = case.facts.get("range", (0.0, math.inf))[0]
+    if case.near is None and low != 0:
+        raise NotRunError(f"its range starts at {low:g}")
+
+    def digits_kept(dtype: torch.dtype, measure: Measure) -> None:
+        for seed in range(10):
+            inputs = cast(case.near(np.random.default_rng(seed)), dtype)
+            for settings in case.settings:
+                where = f"{dtype}, seed {seed}, {dict(settings)}"
+                ours = np.asarray(as_numpy(case.loss(*inputs, **settings)))
+                wide = cast(inputs, torch.float64)
+                exact = np.asarray(exactly(case.exact or case.reference, wide, settings))
+                measure.demand(ours.shape == exact.shape, f"shape {ours.shape}, at {where}")
+                measure.demand((ours >= 0).all(), f"{ours} is negative or nan, at {where}")
+                exact = exact.clip(0)
+                alike = exact < 1e-40  # What the digits of `exactly` leave of 0.
+                measure.demand(not ours[alike].any(), f"{ours} where {exact} is 0, at {where}")
+                size = max(1.0, surprise(case, wide, settings), math.sqrt(exact.max(initial=0.0)))
+                errors = np.abs(np.sqrt(ours) - np.sqrt(exact)).max(initial=0.0)
+                bound = 8 * torch.finfo(dtype).eps * size
+                measure.cases += 1
+                measure.error = max(measure.error or 0.0, float(errors) / size)
+                message = f"the root is off by {errors:.1e} > {bound:.1e}, at {where}"
+                measure.demand(errors <= bound, f"{message}: {ours} is not {exact}")
+
+    kinds = (torch.float64, torch.float32)
+    parts: dict[str, Part] = {name_of(dtype): partial(digits_kept, dtype) for dtype in kinds}
+    return parts if case.near else {}
+
+
+def surprise(case: Case, inputs: Inputs, settings: Settings) -> float:
+    """Find the largest |log p| of finite log-probabilities that the inputs speak of."""
+    found = [0.0]
+    for i, name in enumerate(positional(case)[: len(inputs)]):
+        for x in tensors(inputs[i]):
+            if not is_floating(x) or not x.dim():
+                continue
+            log_p = x
+            if name.endswith("logits"):
+                axis = (case.classes or {}).get(i, settings.get("dim", 1 if x.dim() > 1 else 0))
+                log_p = x.log_softmax(axis)
+            elif not name.startswith("log_"):
+                continue
+            found.append(log_p[log_p.isfinite()].abs().max().item())
+    return max(found)
+
+
+def positional(case: Case) -> list[str]:
+    """Name the inputs of a loss."""
+    parameters = inspect.signature(case.loss).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+
+
+# Settings that stay numbers.
+FIXED = {"variances", "spacing", "epsilons", "threshold"}
+
+
+def real_settings(case: Case) -> list[str]:
+    """Name the settings that may be any real number, and so may be learned."""
+    names = []
+    for p in inspect.signature(case.loss).parameters.values():
+        kinds = (p.annotation, *typing.get_args(p.annotation))
+        if p.kind is p.KEYWORD_ONLY and float in kinds and p.name not in FIXED:
+            names.append(p.name)
+    return [name for name in names if (case.name, name) != ("update_centers", "alpha")]
+
+
+def numbers(low: float, high: float) -> list[float]:
+    """Give the ends of an interval, 0 and 1 where they lie in it, and two numbers between."""
+    between = [low + share * (high - low) for share in (0.37, 0.71)]
+    return sorted({x for x in (low, high, 0.0, 1.0, *between) if low <= x <= high})
+
+
+def check_settings(case: Case, _: Options) -> dict[str, Part]:
+    names = real_settings(case)
+    if not (names or case.ranges):
+        raise NotRunError("it has no real-valued setting")
+    tolerance = case.tolerance("float64")
+
+    def bases() -> Iterator[tuple[str, Inputs, Settings]]:
+        """Give each form once, with each of the settings that stay: None, and those unranged."""
+        for form in case.forms:
+            seen: list[Any] = []
+            for settings in case.settings:
+                others = {k: v for k, v in settings.items() if v is None or k not in case.ranges}
+                if str(others) not in seen:
+                    seen.append(str(others))
+                    yield form.__name__, form(np.random.default_rng(0)), others
+
+    def choices(others: Settings) -> list[dict[str, float]]:
+        """Give rows of numbers for the rest, in which each setting takes all of its own."""
+        columns = {k: numbers(*ends) for k, ends in case.ranges.items() if k not in others}
+        count = max(map(len, columns.values()), default=0)
+        return [{name: c[k % len(c)] for name, c in columns.items()} for k in range(count)]
+
+    def named(measure: Measure) -> None:
+        missing = sorted(set(names) - set(case.ranges))
+        measure.demand(not missing, f"no range for {missing}")
+        measure.cases += 1
+
+    def drawn(measure: Measure) -> None:
+        @st.composite
+        def points(draw: st.DrawFn) -> tuple[str, Inputs, Settings]:
+            where, inputs, others = draw(st.sampled_from(list(bases())))
+            chosen = {
+                name: draw(st.sampled_from(numbers(low, high)) | st.floats(low, high))
+                for name, (low, high) in case.ranges.items()
+                if name not in others
+            }
+            return where, inputs, {**others, **chosen}
+
+        def compare(point: tuple[str, Inputs, Settings]) -> None:
+            where, inputs, settings = point
+            theirs = exactly(case.exact or case.reference, inputs, settings)
+            measure.close(case.loss(*inputs, **settings), theirs, tolerance, f"{where}, {settings}")
+
+        search(points(), compare, 20)
+
+    def tensors_instead(measure: Measure) -> None:
+        for where, inputs, others in bases():
+            for chosen in choices(others):
+                theirs = case.loss(*inputs, **others, **chosen)
+                learned = {name: real(value) for name, value in chosen.items()}
+                mixes = [learned, *({**chosen, name: learned[name]} for name in chosen)]
+                for mix in mixes if len(chosen) > 1 else [learned]:
+                    ours = case.loss(*inputs, **others, **mix)
+                    measure.close(ours, theirs, SAME, f"{where}, {mix}")
+
+    def dtypes(measure: Measure) -> None:
+        for where, inputs, others in bases():
+            for chosen in choices(others):
+                for dtype in (torch.float32, torch.bfloat16, torch.float16):
+                    given = cast(inputs, dtype)
+                    theirs = case.loss(*given, **others, **chosen)
+                    for width in (torch.float64, torch.float32):
+                        learned = {k: torch.tensor(v, dtype=width) for k, v in chosen.items()}
+                        ours = case.loss(*given, **others, **learned)
+                        told = f"{dtype}, settings of {width}, {where}, {chosen}"
+                        measure.demand(ours.dtype == theirs.dtype, f"{ours.dtype} from {told}")
+                        measure.close(ours, theirs, case.tolerance(name_of(dtype)), told)
+
+    def slopes(name: str, measure: Measure) -> None:
+        low, high = case.ranges[name]
+        for where, inputs, others in bases():
+            for chosen in choices(others):
+                if name not in chosen:
+                    continue
+                value = chosen[name]
+                told = f"{where}, {chosen}"
+
+                def at(number: Any, inputs=inputs, others=others, chosen=chosen) -> Tensor:
+                    values = case.loss(*inputs, **others, **{**chosen, name: number})
+                    return weighed(values)
+
+                setting = real(value).requires_grad_()
+                total = at(setting)
+                total = total + 0 * setting  # Also where the setting is not in the graph.
+                (ours,) = torch.autograd.grad(total, setting)
+                step = 1e-4 * max(abs(value), 0.01 * (high - low))
+                theirs = difference(lambda x, at=at: at(x).item(), value, step, low, high)
+                noise = 64 * torch.finfo(torch.float64).eps * abs(total.item()) / step
+                error = abs(ours.item() - theirs)
+                measure.cases += 1
+                measure.demand(
+                    error <= 1e-5 * (abs(theirs) + FLOOR) + noise,
+                    f"gradient {ours.item()} where differences give {theirs}, at {told}",
+                )
+
+    def one_graph(measure: Measure) -> None:
+        for where, inputs, others in bases():
+            torch.compiler.reset()
+
+            def function(learned: Settings, inputs=inputs, others=others) -> Tensor:
+                return case.loss(*inputs, **others, **learned)
+
+            fast = torch.compile(function, fullgraph=True, backend="eager")
+            for chosen in choices(others):
+                learned = {name: real(value) for name, value in chosen.items()}
+                measure.close(fast(learned), function(learned), SAME, f"{where}, {chosen}")
+        torch.compiler.reset()
+
+    def mapped(measure: Measure) -> None:
+        for where, inputs, others in bases():
+            rows = choices(others)
+            if not rows:
+                continue
+            columns = [real([row[name] for row in rows]) for name in rows[0]]
+
+            def function(*column: Tensor, inputs=inputs, others=others, rows=rows) -> Tensor:
+                learned = dict(zip(rows[0], column, strict=True))
+                return case.loss(*inputs, **others, **learned)
+
+            loop = torch.stack([function(*map(real, row.values())) for row in rows])
+            measure.close(torch.vmap(function)(*columns), loop, SAME, where)
+
+    def shaped(name: str, measure: Measure) -> None:
+        for where, inputs, others in bases():
+            chosen = choices({})[-1]
+            for shape in ((3, 1), (2,)):
+                wrong = {**chosen, name: torch.full(shape, chosen[name], dtype=torch.float64)}
+                refused(
+                    partial(case.loss, *inputs, **{**others, **wrong}),
+                    rf"\b{name}\b",
+                    f"{name} of shape {shape}, {where}",
+                    measure,
+                )
+
+    parts: dict[str, Part] = {"ranges": named}
+    if case.ranges:
+        parts |= {"numbers": drawn, "tensors": tensors_instead, "dtypes": dtypes}
+        parts |= {f"gradient of {name}": partial(slopes, name) for name in case.ranges}
+        if "compile" not in case.exempt:
+            parts["one graph"] = one_graph
+        if "vmap" not in case.exempt:
+            parts["vmap"] = mapped
+        several = {*(case.classes or {}), *(case.batch or ())}
+        single = [name for name in case.ranges if name not in several]
+        parts |= {f"shape of {name}": partial(shaped, name) for name in single}
+    return parts
+
+
+def difference(
+    function: Callable[[float], float], x: float, step: float, low: float, high: float
+) -> float:
+    """Differentiate a function by its values in [low, high]: in the middle, or from one side."""
+    if x - 2 * step < low or x + 2 * step > high:
+        h = step if x - 2 * step < low else -step
+        a, b, c, d, e = (function(x + k * h) for k in range(5))
+        return (-25 * a + 48 * b - 36 * c + 16 * d - 3 * e) / (12 * h)
+    a, b, c, d = (function(x + k * step) for k in (-2, -1, 1, 2))
+    return (a - 8 * b + 8 * c - d) / (12 * step)
+
+
+def refused(call: Callable[[], Any], pattern: str, where: str, measure: Measure) -> None:
+    """Demand a ValueError that says what was expected and what came."""
+    try:
+        call()
+    except ValueError as error:
+        for wanted in (pattern, r"expected .+, got .+"):
+            found = re.search(wanted, str(error), re.DOTALL)
+            measure.demand(found, f"{str(error)!r} does not match {wanted!r}, for {where}")
+    else:
+        raise AssertionError(f"no error for {where}")
+    measure.cases += 1
+
+
+def check_infinite(case: Case, _: Options) -> dict[str, Part]:
+    logits = [i for i, name in enumerate(positional(case)) if name.endswith("logits")]
+    if not (logits or case.infinite):
+        raise NotRunError("it takes no logits")
+
+    def look(dtype: torch.dtype, measure: Measure) -> None:
+        for name, (inputs, expected) in case.infinite.items():
+            given = cast(inputs, dtype)
+            where = f"{name!r}, {dtype}"
+            infinite = any(x.isinf().any() for x in tensors(given) if is_floating(x))
+            measure.demand(infinite, f"no input is infinite, at {where}")
+            values = case.loss(*given, **case.settings[0])
+            expected = np.broadcast_to(np.asarray(expected, float), values.shape)
+            measure.close(values, expected, case.tolerance(name_of(dtype)), where)
+            places = [i for i in case.gets_gradient(given) if i in logits]
+            leaves = {i: given[i].clone().requires_grad_() for i in places}
+            values = case.loss(*splice(given, leaves), **case.settings[0])
+            finite = values.isfinite()
+            for i, x in leaves.items():
+                sigmoid = values.shape == x.shape
+                total = values.sum() if sigmoid else values[finite].sum()
+                (slope,) = torch.autograd.grad(total, x, retain_graph=True, materialize_grads=True)
+                if not sigmoid and not finite.all():  # The rows of which all values are finite.
+                    whole = finite.reshape(len(finite), -1).all(1)
+                    slope = slope[whole] if len(whole) == len(slope) else slope[:0]
+                measure.finite([slope], f"gradient of input {i}, {where}")
+
+    kinds = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    parts: dict[str, Part] = {name_of(dtype): partial(look, dtype) for dtype in kinds}
+    return parts if case.infinite else {}
+
+
+# Inputs in which an integer dtype is a mistake, wherever they stand.
+CONTINUOUS = re.compile(r"predictions|logits|probabilities|scores|rewards|^log_|_log_")
+
+
+def check_dtypes(case: Case, _: Options) -> dict[str, Part]:
+    names = positional(case)
+    forms = [form(np.random.default_rng(0)) for form in case.forms]
+
+    def floats(inputs: Inputs) -> list[int]:
+        return [i for i, x in enumerate(inputs) if any(map(is_floating, tensors(x)))]
+
+    def integers(measure: Measure) -> None:
+        for inputs in forms:
+            wanted = [i for i in case.gets_gradient(inputs) if CONTINUOUS.search(names[i])]
+            for i in sorted({*floats(inputs)[:1], *wanted}):
+                cut = each(lambda x: x.round().long(), inputs[i])
+                call = partial(case.loss, *splice(inputs, {i: cut}), **case.settings[0])
+                refused(call, names[i], f"int64 {names[i]}", measure)
+
+    def bytes_(measure: Measure) -> None:
+        for inputs in forms:
+            labels = inputs[names.index("labels")]
+            if not is_floating(labels):
+                narrow = splice(inputs, {names.index("labels"): labels.to(torch.uint8)})
+                call = partial(case.loss, *narrow, **case.settings[0])
+                refused(call, r"labels\.long\(\)", "uint8 labels", measure)
+
+    def mixed(measure: Measure) -> None:
+        half, double = (torch.bfloat16, torch.float16), (torch.float64,)
+        pairs = [(torch.float32, other) for other in double]
+        pairs += [(first, other) for first in half for other in (torch.float32, *double)]
+        for where, inputs, settings in case.draws(2):
+            main, *rest = floats(inputs)
+            for dtype, other in pairs:
+                for i in rest if len(rest) < 2 else (*rest, None):
+                    wider = rest if i is None else [i]
+                    given = {
+                        k: cast(inputs[k], other if k in wider else dtype) for k in (main, *rest)
+                    }
+                    ours, gradients = differentiate(case, splice(inputs, given), settings)
+                    told = f"{dtype} {names[main]}, {other} {[names[k] for k in wider]}, {where}"
+                    measure.demand(ours.dtype == dtype, f"{ours.dtype} from {told}")
+                    theirs = naively(case, splice(inputs, given), settings)
+                    measure.close(ours, theirs, case.tolerance(name_of(dtype)), told)
+                    measure.finite(gradients, told)
+
+    if not any(map(floats, forms)):
+        raise NotRunError("no input is floating")
+    parts: dict[str, Part] = {"integers": integers}
+    if "labels" in names and any(not is_floating(x[names.index("labels")]) for x in forms):
+        parts["uint8 labels"] = bytes_
+    if any(len(floats(inputs)) > 1 for inputs in forms):
+        parts["mixed"] = mixed
+    return parts
+
+
+def check_shapes(case: Case, _: Options) -> dict[str, Part]:
+    names = positional(case)
+    tolerance = case.tolerance("float64")
+    has_dim = "dim" in inspect.signature(case.loss).parameters
+    by_class = "labels" in names and {"logits", "scores", "student_logits"} & set(names)
+    if not (has_dim or case.classes or by_class):
+        raise NotRunError("it takes no `dim` and knows no classes")
+
+    def two_classes(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(2):
+            few, chosen = narrowed(case, inputs, settings)
+            theirs = naively(case, few, chosen)
+            measure.close(case.loss(*few, **chosen), theirs, tolerance, where)
+
+    def ranks(measure: Measure) -> None:
+        drawn = [form(np.random.default_rng(seed)) for form in case.forms for seed in range(12)]
+        drawn = [inputs for inputs in drawn if inputs[0].dim() == 2]
+        measure.demand(drawn, "no form draws matrices, whose last axis is `dim`")
+        rows = [torch.cat(column)[:12] for column in zip(*drawn, strict=True)]
+        for settings in case.settings:
+            others = {name: value for name, value in settings.items() if name != "dim"}
+            theirs = case.loss(*rows, **others, dim=-1)
+            for batch in ((), (12,), (3, 4), (2, 3, 2)):
+                for dim in range(-len(batch) - 1, len(batch) + 1):
+
+                    def spread(x: Tensor, batch=batch, dim=dim) -> Tensor:
+                        x = x[: math.prod(batch)].reshape((*batch, *x.shape[1:]))
+                        return x.movedim(-1, dim) if x.dim() > len(batch) else x
+
+                    ours = case.loss(*map(spread, rows), **others, dim=dim)
+                    where = f"batch {batch}, dim {dim}, {settings}"
+                    measure.close(ours, spread(theirs), tolerance, where)
+
+    parts: dict[str, Part] = {}
+    if case.classes:
+        parts["two classes"] = two_classes
+    if has_dim:
+        parts["ranks"] = ranks
+    return parts
+
+
+def narrowed(case: Case, inputs: Inputs, settings: Settings) -> tuple[Inputs, Settings]:
+    """Keep the first two classes of inputs and settings; probabilities sum to 1 again."""
+
+    def cut(x: Tensor, axis: int) -> Tensor:
+        if not is_floating(x):
+            return x % 2
+        few = x.narrow(axis, 0, 2)
+        if torch.allclose(x.sum(axis), x.new_ones(()), atol=1e-9):
+            few = few / few.sum(axis, keepdim=True)
+        return few
+
+    axes = dict(case.classes or {})
+    changed = {
+        i: each(partial(cut, axis=a), inputs[i]) for i, a in axes.items() if isinstance(i, int)
+    }
+    chosen = {
+        name: each(partial(cut, axis=axes[name]), value) if name in axes else value
+        for name, value in settings.items()
+    }
+    return splice(inputs, changed), chosen
+
+
+def check_modes(case: Case, _: Options) -> dict[str, Part]:
+    def meta(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            for dtype in (torch.float32, torch.bfloat16):
+                here = cast(inputs, dtype), dict(settings)
+                there = each(lambda x: x.to("meta"), here)
+                ours, theirs = (differentiate(case, x, s) for x, s in (there, here))
+                for a, b in zip([ours[0], *ours[1]], [theirs[0], *theirs[1]], strict=True):
+                    measure.cases += 1
+                    measure.demand(a.is_meta, f"a result on {a.device}, at {where}")
+                    same = (a.shape, a.dtype) == (b.shape, b.dtype)
+                    told = f"{a.dtype} {tuple(a.shape)} for {b.dtype} {tuple(b.shape)}"
+                    measure.demand(same, f"{told}, at {where}")
+
+    def inference(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            eager = case.loss(*inputs, **settings)
+            with torch.inference_mode():
+                copies = each(lambda x: x.clone(), inputs)
+                measure.close(case.loss(*copies, **settings), eager, SAME, where)
+
+    def anomaly(measure: Measure) -> None:
+        for where, inputs, settings in case.points():
+            for dtype in (torch.float64, torch.float32):
+                given = cast(inputs, dtype)
+                if not case.loss(*given, **settings).isfinite().all():
+                    continue
+                with warnings.catch_warnings(action="ignore"), torch.autograd.detect_anomaly():
+                    try:
+                        differentiate(case, given, settings)
+                    except RuntimeError as error:
+                        raise AssertionError(f"{error}, {dtype}, at {where}") from None
+                measure.cases += 1
+
+    def scalar(inputs: Inputs, settings: Settings) -> tuple[Callable[..., Tensor], list[Tensor]]:
+        function, leaves = of_leaves(case, inputs, settings)
+        return lambda *leaves: weighed(function(*leaves)), [x.detach() for x in leaves]
+
+    def forward_mode(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            total, leaves = scalar(inputs, settings)
+            rng = np.random.default_rng(1)
+            tangents = tuple(real(rng.normal(size=tuple(x.shape))) for x in leaves)
+            value, ours = torch.func.jvp(total, tuple(leaves), tangents)
+            measure.close(value, total(*leaves), SAME, where)
+            slopes = gradient_of(total, leaves)
+            products = [(s * t).sum() for s, t in zip(slopes, tangents, strict=True)]
+            measure.close(ours, sum(products), case.tolerance("float64"), where)
+
+    def functional(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            total, leaves = scalar(inputs, settings)
+            ours = torch.func.grad(total, tuple(range(len(leaves))))(*leaves)
+            for a, b in zip(ours, gradient_of(total, leaves), strict=True):
+                measure.close(a, b, SAME, where)
+
+    def hessian(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            total, leaves = scalar(inputs, settings)
+            sizes = [x.numel() for x in leaves]
+
+            def flat(x: Tensor, total=total, leaves=leaves, sizes=sizes) -> Tensor:
+                parts = zip(x.split(sizes), leaves, strict=True)
+                return total(*(part.reshape(like.shape) for part, like in parts))
+
+            point = torch.cat([x.flatten() for x in leaves])
+            theirs = torch.autograd.functional.hessian(flat, point)
+            ours = torch.func.hessian(flat)(point)
+            size = theirs.abs().max().clamp_min(1)  # Small entries are sums that cancel.
+            measure.close(ours / size, theirs / size, case.tolerance("float64"), where)
+
+    return {
+        "meta": meta,
+        "inference mode": inference,
+        "anomaly mode": anomaly,
+        "forward mode": forward_mode,
+        "torch.func.grad": functional,
+        "torch.func.hessian": hessian,
+    }
+
+
+def weighed(values: Tensor) -> Tensor:
+    """Make one number of all values, each with a weight of its own."""
+    weights = 1.5 + torch.arange(values.numel(), dtype=values.dtype, device=values.device).cos()
+    return (values * weights.reshape(values.shape)).sum()
+
+
+def gradient_of(total: Callable[..., Tensor], leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Differentiate in the plain way."""
+    leaves = [x.clone().requires_grad_() for x in leaves]
+    return torch.autograd.grad(total(*leaves), leaves, materialize_grads=True)
+
+
 def check_device(case: Case, options: Options) -> dict[str, Part]:
     def against_cpu(measure: Measure) -> None:
         for dtype in (torch.float64, torch.float32):
@@ -1158,6 +1658,8 @@ def check_device(case: Case, options: Options) -> dict[str, Part]:
 
 CHECKS: dict[str, Callable[[Case, Options], dict[str, Part]]] = {
     "value": check_value,
+    "next to the optimum": check_optimum,
+    "settings": check_settings,
     "peers": check_peers,
     "gradient": check_gradient,
     "second gradient": check_second_gradient,
@@ -1166,12 +1668,16 @@ CHECKS: dict[str, Callable[[Case, Options], dict[str, Part]]] = {
     "bfloat16": partial(precision, torch.bfloat16),
     "float16": partial(precision, torch.float16),
     "autocast": check_autocast,
+    "infinite": check_infinite,
+    "dtypes": check_dtypes,
+    "shapes": check_shapes,
     "relations": check_relations,
     "invariances": check_invariances,
     "vmap": check_vmap,
     "compile": check_compile,
     "inductor": check_inductor,
     "export": check_export,
+    "modes": check_modes,
     "layout": check_layout,
     "inputs unchanged": check_inputs_unchanged,
     "errors": check_errors,
@@ -1207,17 +1713,32 @@ def run(case: Case, check: str, options: Options | None = None) -> dict[str, Any
         try:
             if f"{check}/{name}" in case.exempt:
                 raise NotRunError(case.exempt[f"{check}/{name}"])
-            step(measure)
+            with warnings.catch_warnings():
+                # Inductor and forward mode themselves call what torch deprecates.
+                warnings.filterwarnings("ignore", r"`torch\.jit\.script", DeprecationWarning)
+                step(measure)
             measure.demand(measure.cases, "nothing was compared")
         except NotRunError as why:
             status, reason = "not run", str(why)
         except Exception as error:
             status = "failed"
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}{frame(error)}"
         parts[name] = {"status": status, "reason": reason, **asdict(measure)}
         if status == "failed" and options.stop:
             break
-    return summary(check, parts, options, f"the case gives nothing for {check!r}")
+    if not parts:
+        nothing = f"the case gives nothing for {check!r}, and does not say why in `exempt`"
+        return summary(check, {}, options, nothing) | {"status": "failed"}
+    return summary(check, parts, options, "")
+
+
+def frame(error: Exception) -> str:
+    """Say where in this repository an exception that no check raised came from."""
+    if isinstance(error, AssertionError):
+        return ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) in IMPORTED]
+    theirs = [f for f in frames if f.filename != __file__] or frames
+    return f" ({Path(theirs[-1].filename).relative_to(ROOT)}:{theirs[-1].lineno})"
 
 
 def summary(check: str, parts: dict[str, Any], options: Options, otherwise: str) -> dict[str, Any]:

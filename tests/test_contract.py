@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from lossbook.book.pages import card
 from tests import contract
@@ -38,11 +41,13 @@ def test_a_check_that_compares_nothing_fails():
     assert "nothing was compared" in result["reason"]
 
 
-def test_a_check_without_parts_is_not_run():
-    for check in ("peers", "relations", "errors"):
+def test_a_case_that_gives_nothing_fails():
+    for check in ("peers", "relations", "errors", "next to the optimum"):
         result = contract.run(case(), check)
-        assert result["status"] == "not run"
-        assert result["reason"]
+        assert result["status"] == "failed"
+        assert f"gives nothing for {check!r}" in result["reason"]
+        assert contract.run(case(exempt={check: "why"}), check)["status"] == "not run"
+    assert "no adversarial inputs" in contract.run(case(), "value")["reason"]
 
 
 def test_one_failed_part_fails_the_check():
@@ -226,3 +231,291 @@ def test_alone_finds_other_imports_and_wrong_examples(tmp_path, monkeypatch):
     assert "tensor([3., 3.])" in found["wrong"]["examples"]["loss"][2]
     for name, missing in (("numpy", "numpy"), ("ours", "lossbook"), ("scientific", "scipy")):
         assert f"No module named '{missing}'" in found[name]["error"]
+
+
+# Each of these checks finds the faults for which it was written.
+
+
+def fails(check, **fields):
+    """List the parts of a check that fail on a case, with their reasons."""
+    parts = contract.run(case(**fields), check)["parts"]
+    return {name: part["reason"] for name, part in parts.items() if part["status"] == "failed"}
+
+
+def beside(rng):
+    targets = rng.normal(size=(4, 3))
+    steps = 10.0 ** -np.array([[0], [2], [4], [6]]) * (rng.integers(0, 2, (4, 1)))
+    return real(targets + steps * rng.normal(size=(4, 3))), real(targets)
+
+
+def kl(logits, target_logits):
+    p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, target_logits))
+    return (q * np.log(q / p)).sum(1)
+
+
+def kl_of_terms_that_cancel(logits, target_logits):
+    log_p, log_q = logits.log_softmax(1), target_logits.log_softmax(1)
+    return (log_q.exp() * (log_q - log_p)).sum(1)
+
+
+def test_the_optimum_wants_digits():
+    check = "next to the optimum"
+    assert fails(check, near=beside) == {}
+    cancelling = {"loss": kl_of_terms_that_cancel, "reference": kl, "inputs": beside}
+    assert set(fails(check, near=beside, **cancelling)) == {"float64", "float32"}
+    for wrong, reason in (
+        (lambda p, t: squared_error(p, t) + 1e-13, "where .* is 0"),
+        (lambda p, t: squared_error(p, t) - 1e-13, "negative"),
+        (lambda p, t: squared_error(p.half(), t.half()).to(p), "the root is off"),
+        (lambda p, t: squared_error(p, t).sum(1), "shape"),
+    ):
+        found = fails(check, near=beside, loss=wrong)
+        assert re.search(reason, found["float64"], re.DOTALL)
+
+
+def test_the_optimum_is_looked_for_where_it_is_0():
+    elsewhere = contract.run(case(facts={"range": (-math.inf, 0)}), "next to the optimum")
+    assert (elsewhere["status"], elsewhere["reason"]) == ("not run", "its range starts at -inf")
+    assert contract.run(case(facts={"range": (0, 1)}), "next to the optimum")["status"] == "failed"
+
+
+def sized(x):
+    return (*pair(x)[:1],)
+
+
+def power(x, *, gamma: float | Tensor = 2.0):
+    if isinstance(gamma, Tensor) and gamma.dim():
+        raise ValueError(f"expected gamma to be a number or 0-d, got {tuple(gamma.shape)}")
+    return x.abs() ** gamma
+
+
+def power_reference(x, gamma=2.0):
+    return np.abs(x) ** gamma
+
+
+def power_of_a_number(x, *, gamma: float | Tensor = 2.0):
+    return power(x, gamma=float(gamma))
+
+
+def power_by_cases(x, *, gamma: float | Tensor = 2.0):
+    return power(x, gamma=gamma) if gamma else torch.ones_like(x)
+
+
+def power_detached(x, *, gamma: float | Tensor = 2.0):
+    return power(x, gamma=gamma.detach() if isinstance(gamma, Tensor) else gamma)
+
+
+def power_of_at_least_a_tenth(x, *, gamma: float | Tensor = 2.0):
+    return power(x, gamma=torch.as_tensor(gamma).clamp_min(0.1).to(x))
+
+
+def power_of_any_shape(x, *, gamma: float | Tensor = 2.0):
+    return x.abs() ** (gamma.flatten()[0] if isinstance(gamma, Tensor) else gamma)
+
+
+def power_that_widens(x, *, gamma: float | Tensor = 2.0):
+    return power(x, gamma=gamma).to(gamma.dtype if isinstance(gamma, Tensor) else x.dtype)
+
+
+def power_rounded(x, *, gamma: float | Tensor = 2.0):
+    return power(x, gamma=gamma.float() if isinstance(gamma, Tensor) else gamma)
+
+
+@pytest.mark.parametrize(
+    ("loss", "parts"),
+    [
+        (power, set()),
+        (power_of_a_number, {"gradient of gamma", "vmap"}),
+        (power_by_cases, {"one graph", "vmap"}),
+        (power_detached, {"gradient of gamma"}),
+        (power_of_at_least_a_tenth, {"numbers"}),
+        (power_of_any_shape, {"shape of gamma"}),
+        (power_that_widens, {"dtypes"}),
+        (power_rounded, {"tensors"}),
+    ],
+)
+def test_settings_may_be_learned(loss, parts):
+    fields = {"loss": loss, "inputs": sized, "reference": power_reference}
+    found = fails("settings", ranges={"gamma": (0.0, 3.0)}, **fields)
+    assert set(found) >= parts
+    assert parts or not found
+    assert fails("settings", **fields) == {"ranges": "AssertionError: no range for ['gamma']"}
+
+
+def test_a_setting_may_be_one_per_class():
+    def weighted(x, *, alpha: float | Tensor = 1.0):
+        return x * alpha
+
+    fields = {"loss": weighted, "inputs": lambda rng: (real(rng.normal(size=(4, 2))),)}
+    fields |= {"reference": lambda x, alpha=1.0: x * alpha, "ranges": {"alpha": (0.0, 1.0)}}
+    assert set(fails("settings", **fields)) == {"shape of alpha"}
+    assert fails("settings", classes={0: 1, "alpha": 0}, **fields) == {}
+
+
+def sides(logits, targets):
+    return F.softplus((1 - 2 * targets) * logits)
+
+
+def sides_that_cancel(logits, targets):
+    return logits.clamp_min(0) - logits * targets + torch.log1p((-logits.abs()).exp())
+
+
+def sides_with_a_nan_behind(logits, targets):
+    z = (1 - 2 * targets) * logits
+    return torch.where(z > 0, z + (-z).exp().log1p(), z.exp().log1p())
+
+
+def test_infinite_logits_want_the_value_and_a_gradient():
+    def two(rng):
+        return real(rng.normal(size=2)), real([0.0, 1.0])
+
+    ends = (real([-math.inf, math.inf, math.inf]), real([0.0, 1.0, 0.0]))
+    fields = {"inputs": two, "infinite": {"ends": (ends, [0.0, 0.0, math.inf])}}
+    assert fails("infinite", loss=sides, **fields) == {}
+    everywhere = {"float64", "float32", "bfloat16", "float16"}
+    assert set(fails("infinite", loss=sides_that_cancel, **fields)) == everywhere
+    found = fails("infinite", loss=sides_with_a_nan_behind, **fields)
+    assert "gradient of input 0" in found["float32"]
+    assert contract.run(case(loss=sides), "infinite")["status"] == "failed"
+    assert contract.run(case(), "infinite")["reason"] == "it takes no logits"
+
+
+def test_a_finite_point_does_not_stand_for_an_infinite_one():
+    infinite = {"none": ((real([1.0]), real([1.0])), [0.0])}
+    assert "no input is infinite" in fails("infinite", loss=sides, infinite=infinite)["float64"]
+
+
+def test_integers_where_floats_belong_are_refused():
+    def refuses(predictions, targets):
+        if not predictions.is_floating_point():
+            raise ValueError(f"expected floating predictions, got {predictions.dtype}")
+        return squared_error(predictions.double(), targets).to(predictions)
+
+    assert fails("dtypes", loss=refuses) == {}
+    assert set(fails("dtypes")) == {"integers", "mixed"}
+
+
+def test_mixed_dtypes_give_the_first_ones_as_precisely():
+    for wrong in (
+        lambda p, t: squared_error(p, t),
+        lambda p, t: squared_error(p, t.to(p)),
+    ):
+        assert "mixed" in fails("dtypes", loss=wrong)
+
+
+def picked(logits, labels):
+    return logits.logsumexp(1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def picked_with_care(logits, labels):
+    for name, x, good in (
+        ("floating logits", logits, logits.is_floating_point()),
+        ("int64 labels (labels.long())", labels, labels.dtype == torch.int64),
+    ):
+        if not good:
+            raise ValueError(f"expected {name}, got {x.dtype}")
+    return picked(logits, labels)
+
+
+def classes(rng):
+    return real(rng.normal(size=(4, 3))), integer([0, 2, 1, 1])
+
+
+def picked_reference(logits, labels):
+    return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+
+
+PICKED = {"inputs": classes, "reference": picked_reference}
+
+
+def test_bytes_are_no_labels():
+    assert fails("dtypes", loss=picked_with_care, **PICKED) == {}
+    assert set(fails("dtypes", loss=picked, **PICKED)) == {"integers", "uint8 labels"}
+
+
+def test_two_classes_are_tried():
+    places = {0: 1, 1: 1}
+    assert fails("shapes", loss=picked, classes=places, **PICKED) == {}
+
+    def spread(logits, labels):
+        return picked(logits, labels) * logits[:, :3].shape[1] / 3
+
+    assert set(fails("shapes", loss=spread, classes=places, **PICKED)) == {"two classes"}
+    assert contract.run(case(loss=picked, **PICKED), "shapes")["status"] == "failed"
+    assert contract.run(case(), "shapes")["status"] == "not run"
+
+
+def test_dim_is_tried_at_every_rank():
+    def summed(x, *, dim=1):
+        return x.sum(dim)
+
+    def summed_as_images(x, *, dim=1):
+        return x.sum(dim if x.dim() < 4 else 1)
+
+    def summed_from_the_front(x, *, dim=1):
+        return x.sum(abs(dim) % x.dim())
+
+    fields = {"inputs": lambda rng: (real(rng.normal(size=(4, 3))),)}
+    assert fails("shapes", loss=summed, **fields) == {}
+    for wrong in (summed_as_images, summed_from_the_front):
+        assert set(fails("shapes", loss=wrong, **fields)) == {"ranks"}
+    flat = fails("shapes", loss=summed, inputs=sized)
+    assert "no form draws matrices" in flat["ranks"]
+
+
+class Squared(torch.autograd.Function):
+    """A backward of its own that knows only plain autograd."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return 2 * ctx.saved_tensors[0] * upstream
+
+
+def length_with_a_nan_behind(predictions, targets):
+    squares = squared_error(predictions, targets)
+    return torch.where(squares > 0, squares.sqrt(), 0)
+
+
+def mean_of_a_batch(predictions, targets):
+    return squared_error(predictions, targets) * (1 if predictions.sum() > 0 else 1.0)
+
+
+def noted_in_place(predictions, targets):
+    return squared_error(predictions.clone().requires_grad_(), targets)
+
+
+def halved_when_not_learned(predictions, targets):
+    return squared_error(predictions, targets) * (0.5 if torch.is_inference_mode_enabled() else 1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "parts"),
+    [
+        (squared_error, set()),
+        (mean_of_a_batch, {"meta"}),
+        (lambda p, t: squared_error(p, t).to("cpu"), {"meta"}),
+        (length_with_a_nan_behind, {"anomaly mode"}),
+        (halved_when_not_learned, {"inference mode"}),
+        (lambda p, t: Squared.apply(p - t), {"forward mode", "torch.func.grad"}),
+        (noted_in_place, {"torch.func.grad"}),
+    ],
+)
+def test_every_mode_is_tried(loss, parts):
+    equal = {"equal": (real([1.0, 2.0]), real([1.0, 0.0]))}
+    found = fails("modes", loss=loss, adversarial=equal)
+    assert set(found) >= parts
+    assert parts or not found
+
+
+def test_an_exception_says_where_it_came_from():
+    def wrong(predictions, _):
+        return predictions.no_such_method()
+
+    reason = fails("value", loss=wrong)["random"]
+    line = wrong.__code__.co_firstlineno + 1
+    assert reason.endswith(f"(tests/test_contract.py:{line})")

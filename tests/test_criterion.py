@@ -1,15 +1,31 @@
 """Criterion: every sentence of its docstring, and its use with accumulation and two processes."""
 
+import copy
+import functools
 import json
 import math
+import pickle
 import subprocess
 import sys
 
+import mypy.api
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from lossbook import Criterion, cross_entropy, focal_loss, huber_loss, sigmoid_focal_loss
+from lossbook import (
+    Criterion,
+    batch_hard_triplet_loss,
+    crammer_singer_loss,
+    cross_entropy,
+    distillation_loss,
+    focal_loss,
+    huber_loss,
+    info_nce,
+    multibox_loss,
+    sigmoid_focal_loss,
+)
 
 
 def identity(values):
@@ -108,12 +124,34 @@ def test_nothing_left_is_zero_with_zero_gradient():
         assert slope.tolist() == [0, 0]
 
 
-def test_weights_that_cancel_leave_nothing():
-    losses = torch.tensor([4.0, 9.0], requires_grad=True)
-    mean = Criterion(identity)(losses, weights=torch.tensor([1.0, -1.0]))
-    mean.backward()
-    assert mean.item() == 0
-    assert losses.grad.tolist() == [0, 0]
+def test_weights_that_cancel_are_divided_by_the_normalizer():
+    # (1 * 3 - 1 * 1) / 4; weights like the advantages of a policy.
+    losses = torch.tensor([3.0, 1.0], requires_grad=True)
+    weights = torch.tensor([1.0, -1.0])
+    for four in (4, 4.0, torch.tensor(4)):
+        mean = Criterion(identity)(losses, weights=weights, normalizer=four)
+        (slope,) = torch.autograd.grad(mean, losses)
+        assert mean.item() == 0.5
+        assert slope.tolist() == [0.25, -0.25]
+    assert not Criterion(identity)(losses, weights=weights).isfinite()  # The caller's error.
+
+
+def test_a_normalizer_of_0_is_1_only_where_nothing_is_left():
+    nothing = torch.tensor(0.0)
+    losses = torch.tensor([3.0, 1.0])
+    assert Criterion(identity)(losses, weights=torch.zeros(2), normalizer=nothing).item() == 0
+    assert Criterion(identity)(torch.zeros(0), normalizer=nothing).item() == 0
+    assert Criterion(identity)(losses, normalizer=nothing).item() == math.inf
+    cancelling = torch.tensor([1.0, -1.0])
+    assert Criterion(identity)(losses, weights=cancelling, normalizer=nothing).item() == math.inf
+
+
+def test_a_number_as_normalizer_keeps_its_digits():
+    losses = torch.ones(3, dtype=torch.float64)
+    for number in (0.1, 1e9 + 1, 2**53 - 1):
+        assert Criterion(identity)(losses, normalizer=number).item() == 3 / number
+    weighted = Criterion(identity)(losses.float(), weights=losses, normalizer=0.1)
+    assert weighted.item() == 3 / 0.1
 
 
 def test_empty_batch_is_zero_with_zero_gradient():
@@ -189,18 +227,26 @@ def test_half_precision_is_summed_in_float32():
     for dtype in (torch.float16, torch.bfloat16):
         ones = torch.ones(70_000, dtype=dtype)
         for arguments in ({}, {"weights": ones}, {"normalizer": 70_000}):
-            mean = Criterion(identity)(ones, **arguments)
-            assert mean.dtype == dtype
-            assert mean.item() == 1
-    assert Criterion(identity, reduction="sum")(torch.ones(300).bfloat16()).item() == 300
+            assert Criterion(identity)(ones, **arguments).item() == 1
+            assert Criterion(identity, reduction="sum")(ones, **arguments).item() == 70_000
 
 
-def test_dtype_is_that_of_the_loss():
-    weights = torch.ones(3, dtype=torch.float64)
+def test_mean_and_sum_are_float32_or_wider_and_none_is_the_losses():
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
-        for reduction in ("mean", "sum", "none"):
-            criterion = Criterion(identity, reduction=reduction)
-            assert criterion(torch.ones(3, dtype=dtype), weights=weights).dtype == dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        for width in (None, torch.float64, torch.float32, torch.float16, torch.int64, torch.bool):
+            weights = None if width is None else torch.ones(3, dtype=width)
+            expected = torch.float64 if width == torch.float64 else wide
+            for reduction in ("mean", "sum", "none"):
+                ours = Criterion(identity, reduction=reduction)(
+                    torch.ones(3, dtype=dtype), weights=weights
+                )
+                assert ours.dtype == (dtype if reduction == "none" else expected)
+
+
+def test_integer_losses_are_weighted_as_numbers():
+    halves = Criterion(torch.abs, reduction="none")(torch.tensor([-3]), weights=torch.tensor([0.5]))
+    assert halves.tolist() == [1.5]
 
 
 def test_weights_of_another_shape_raise():
@@ -240,6 +286,41 @@ def test_unknown_reduction_and_setting_raise():
         Criterion(huber_loss, beta=1.0)
 
 
+def test_rows_that_are_compared_cannot_be_ignored():
+    losses = [batch_hard_triplet_loss, multibox_loss, distillation_loss]
+    for wrapped in (*losses, functools.partial(batch_hard_triplet_loss)):
+        with pytest.raises(ValueError, match=r"expected no ignore_index .*leave .* out.*, got -1"):
+            Criterion(wrapped, ignore_index=-1)
+
+
+def test_other_callables_may_ignore():
+    def theirs(embeddings, labels):
+        return embeddings.sum(1) * labels
+
+    x, y = torch.ones(2, 3), torch.tensor([1, -1])
+    assert Criterion(theirs, ignore_index=-1)(x, y).item() == 3
+    assert Criterion(crammer_singer_loss, ignore_index=-1)(x, y).item() == 1
+    # Of a function written in C there is no signature.
+    assert Criterion(torch.maximum, ignore_index=-1)(torch.tensor([0, 5]), y).item() == 1
+
+
+def test_a_callable_without_a_signature():
+    assert Criterion(torch.abs)(torch.tensor([-1.0, 3.0])).item() == 2
+
+
+def test_inputs_by_name():
+    x, y = batch()
+    y[::3] = -100
+    for arguments in ({}, {"ignore_index": 255}):
+        labels = y.where(y != -100, 255) if arguments else y.relu()
+        criterion = Criterion(cross_entropy, **arguments)
+        expected = criterion(x, labels)
+        assert criterion(logits=x, labels=labels).equal(expected)
+        assert criterion(x, labels=labels).equal(expected)
+    with pytest.raises(ValueError, match="expected integer labels as second input"):
+        Criterion(cross_entropy, ignore_index=255)(logits=x)
+
+
 def test_settings_reach_the_loss():
     x, y = torch.tensor([8.0]), torch.tensor([0.0])
     # delta (|r| - delta / 2) = 2 (8 - 1)
@@ -256,10 +337,92 @@ def test_tensor_settings_move_with_the_module():
     assert criterion.to("meta").setting_alpha.device.type == "meta"
 
 
+def heat(kind):
+    value = torch.tensor(0.5)
+    return nn.Parameter(value) if kind is nn.Parameter else value
+
+
+def test_a_parameter_among_the_settings_is_learned():
+    temperature = nn.Parameter(torch.tensor(0.5))
+    criterion = Criterion(info_nce, temperature=temperature)
+    assert dict(criterion.named_parameters()) == {"setting_temperature": temperature}
+    assert not list(criterion.buffers())
+
+    def scaled(x, y, *, temperature):
+        return (x - y).sum(1) / temperature
+
+    x, y = torch.ones(2, 3), torch.zeros(2, 3)
+    Criterion(scaled, temperature=temperature)(x, y).backward()
+    assert temperature.grad.item() == -12  # Of 3 / T, at T = 1/2.
+
+
+@pytest.mark.parametrize("kind", [nn.Parameter, torch.Tensor])
+def test_what_people_do_with_modules(kind):
+    def own(criterion):
+        return criterion.setting_temperature
+
+    criterion = Criterion(info_nce, temperature=heat(kind))
+    x = torch.eye(3)
+    value = criterion(x, x)
+    for twin in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):
+        assert twin(x, x).equal(value)
+        assert isinstance(own(twin), kind)
+        assert own(twin) is not own(criterion)
+
+    other = Criterion(info_nce, temperature=heat(kind) / 2 if kind is torch.Tensor else heat(kind))
+    with torch.no_grad():
+        own(other).fill_(3.0)
+    other.load_state_dict(criterion.state_dict())
+    assert other(x, x).equal(value)
+
+    assert own(criterion.half()).dtype == torch.float16
+    assert own(criterion.to(torch.float64)).dtype == torch.float64
+    assert own(criterion.to("meta")).is_meta
+
+    shared = heat(kind)
+    pair = nn.ModuleList([Criterion(info_nce, temperature=shared) for _ in range(2)])
+    assert own(pair[0]) is own(pair[1])
+    assert len(list(pair.parameters())) == (kind is nn.Parameter)
+    seen = []
+    pair.apply(seen.append)
+    assert len(seen) == 3
+
+
 def test_description_names_loss_and_settings():
     criterion = Criterion(cross_entropy, ignore_index=255, label_smoothing=0.1)
     expected = "cross_entropy, reduction='mean', ignore_index=255, label_smoothing=0.1"
     assert criterion.extra_repr() == expected
+    assert Criterion(info_nce, temperature=heat(nn.Parameter)).extra_repr() == (
+        "info_nce, reduction='mean', temperature=Parameter()"
+    )
+
+
+def test_description_prints_no_thousand_weights():
+    many = Criterion(focal_loss, alpha=torch.ones(1000), gamma=2.0)
+    assert many.extra_repr() == "focal_loss, reduction='mean', alpha=Tensor(1000,), gamma=2.0"
+
+    def weighed(x, *, alpha):
+        return x * sum(alpha)
+
+    assert len(repr(Criterion(weighed, alpha=tuple(range(1000))))) < 100
+
+
+TYPED = """
+import torch
+from typing import assert_type
+from lossbook.criterion import Criterion
+def loss(x: torch.Tensor) -> torch.Tensor:
+    return x
+assert_type(Criterion(loss, reduction="sum")(torch.ones(3), normalizer=2.0), torch.Tensor)
+Criterion(loss, reduction="avg")
+Criterion(loss)(torch.ones(3), weights=3)
+"""
+
+
+@pytest.mark.slow
+def test_types_know_the_reductions_and_the_call():
+    said, _, _ = mypy.api.run(["--strict", "--config-file=", "-c", TYPED])
+    assert [line.split(":")[1] for line in said.splitlines()[:-1]] == ["8", "9"], said
 
 
 def test_detection_divides_by_the_positives():
