@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from lossbook.book.runs import chapters
 from lossbook.book.runs.chapters import ROOT, fences
 from tests.book.conftest import build
 
@@ -120,7 +121,9 @@ def unfold(page):
     page.locator("article details").evaluate_all("all => all.forEach(e => { e.open = true; })")
 
 
-MARKS = "[...e.querySelectorAll('g.mark-line path, g.mark-rect path')]"
+# Of a figure's two drawings, the one that is shown.
+SHOWN = "[...e.querySelectorAll('svg')].filter(s => s.getClientRects().length)"
+MARKS = f"{SHOWN}.flatMap(s => [...s.querySelectorAll('g.mark-line path, g.mark-rect path')])"
 LINES = f"e => JSON.stringify({MARKS}.map(p => p.getAttribute('d')))"
 
 
@@ -161,7 +164,7 @@ def test_without_javascript_everything_is_there(visit, path):
         assert shown.count() > 0, what
         for element in shown.all():
             assert element.bounding_box()["height"] > 4, element.inner_html()
-    folded = page.locator("article details").first
+    folded = page.locator("article details:not(.code)").first
     assert not folded.locator("p").first.is_visible()
     folded.locator("summary").click()
     assert folded.locator("p").first.is_visible()
@@ -271,6 +274,95 @@ def test_a_page_is_light(visit, site, book, path, capsys):
             f"\n{path or 'index'}: {sum(sizes.values()):.0f} KB compressed, search {index:.0f} KB"
         )
     assert sum(sizes.values()) < 300, sorted(sizes.items(), key=lambda item: -item[1])
+
+
+# The format of a chapter --------------------------------------------------------------------------
+
+FORMATTED = [f"{c.name}/" for c in chapters.load()[0] if "\n## In short\n" in c.text]
+every_formatted = pytest.mark.parametrize("path", FORMATTED)
+OPEN = """() => {
+    const figure = document.querySelector("article figure");
+    return [...document.querySelectorAll("article .highlight pre > code")].filter(e =>
+        e.compareDocumentPosition(figure) & Node.DOCUMENT_POSITION_FOLLOWING
+        && !e.closest("details:not([open])")
+    ).map(e => e.textContent.trimEnd().split("\\n").length);
+}"""
+# A word of a shown figure that lies outside of its drawing, by more than a pixel.
+OUTSIDE = f"""e => {SHOWN}.flatMap(s => [...s.querySelectorAll("text")].filter(t => {{
+    const inner = t.getBoundingClientRect(), outer = s.getBoundingClientRect();
+    return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1
+        || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1);
+}}).map(t => t.textContent))"""
+LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")].map(e => {
+    const box = document.createElement("span");
+    box.textContent = e.textContent.slice(0, 200);
+    box.style = "white-space: nowrap; position: absolute";
+    e.append(box);
+    const size = [e.clientWidth, box.textContent.length * e.clientWidth / box.offsetWidth];
+    box.remove();
+    return size;
+}).filter(([width]) => width > 500).map(([, length]) => length)"""
+WIDE = {"width": 1440, "height": 900}
+
+
+@every_formatted
+@pytest.mark.parametrize(
+    ("viewport", "highest"), [(WIDE, 700), ({"width": 390, "height": 844}, 1100)]
+)
+def test_the_formula_is_seen_without_scrolling_far(visit, path, viewport, highest):
+    page = visit(path, viewport=viewport)
+    if page.locator("article div.math").count():
+        assert page.locator("article div.math").first.bounding_box()["y"] < highest
+
+
+@every_formatted
+def test_the_figure_comes_before_its_code(visit, path):
+    page = visit(path, viewport=WIDE)
+    lines = page.evaluate(OPEN)
+    assert max(lines, default=0) <= 3
+    first = page.locator("article figure").first
+    folded = page.locator("article figure ~ details.code").first
+    assert folded.get_attribute("open") is None
+    assert first.bounding_box()["y"] < folded.bounding_box()["y"]
+    assert first.bounding_box()["width"] > 800
+
+
+@every_formatted
+def test_prose_has_lines_of_a_book(visit, path):
+    lengths = sorted(visit(path, viewport=WIDE).evaluate(LINE))
+    assert len(lengths) > 5
+    assert 65 <= lengths[len(lengths) // 2] <= 80
+
+
+@every_formatted
+@pytest.mark.parametrize("viewport", [WIDE, {"width": 390, "height": 844}])
+def test_no_word_of_a_figure_is_cut(visit, path, viewport):
+    page = visit(path, viewport=viewport)
+    for live in (False, True):
+        if live:
+            reach_every_figure(page)
+        for figure in page.locator("article figure.chart").all():
+            assert figure.evaluate(OUTSIDE) == []
+            assert "…" not in figure.inner_text()
+
+
+@every_formatted
+def test_panels_stand_side_by_side_where_there_is_room(visit, path):
+    page = visit(path, viewport=WIDE)
+    panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
+    for figure in reach_every_figure(page)[:1]:
+        wide = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_timeout(300)
+        narrow = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
+        assert narrow < 1.5 < wide
+
+
+def test_a_word_that_is_cut_is_found(visit):
+    page = visit(FOCAL)
+    figure = page.locator("article figure.chart").first
+    figure.evaluate("e => e.querySelector('svg.wide text').textContent = 'x'.repeat(500)")
+    assert figure.evaluate(OUTSIDE) == ["x" * 500]
 
 
 # Moving ------------------------------------------------------------------------------------------
@@ -421,7 +513,9 @@ def test_a_copied_doctest_has_no_prompts_and_no_outputs(visit, book, path):
 def test_a_copied_cell_is_the_cell(visit, book, path):
     page = visit(path, permissions=CLIPBOARD)
     cell = written(book, path, "python")[0]
-    assert copy(page, page.locator("article .highlight").first) == cell.rstrip("\n")
+    unfold(page)
+    block = page.locator("article .language-python.highlight").first
+    assert copy(page, block) == cell.rstrip("\n")
 
 
 # For everyone ------------------------------------------------------------------------------------

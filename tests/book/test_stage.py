@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import altair as alt
 import nbformat
 import pytest
 
+import lossbook
 from lossbook import __version__
 from lossbook.book import plots
-from lossbook.book.pages import address, charts, cite, notebook, stage, tex
+from lossbook.book.pages import address, card, charts, cite, notebook, short, stage, tex
 from lossbook.book.runs import chapters
 from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError
 from lossbook.book.runs.run import Result, Run
@@ -238,6 +240,38 @@ def test_a_chart_is_drawn_in_the_colors_of_the_page_under_a_name_of_its_own():
     assert all(re.fullmatch(r"var\(--chart-\d\)|url\(#.+\)", c) for c in fixed), fixed
 
 
+def panels(**size):
+    line = alt.Chart(alt.Data(values=[{"x": 0, "y": 1}, {"x": 1, "y": 3}])).mark_line(clip=True)
+    both = [line.encode(alt.X("x:Q"), alt.Y("y:Q")).properties(**size) for _ in range(2)]
+    return alt.concat(*both, columns=2).properties(description="Two.")
+
+
+def width(svg):
+    return float(re.search(r'width="([\d.]+)"', svg)[1])
+
+
+def test_a_chart_is_drawn_wide_and_narrow_its_panels_side_by_side_or_one_above_the_other():
+    for made, wide in ((chart(), charts.ALONE[0]), (panels(), 2 * charts.BESIDE[0])):
+        drawn = charts.draw(made.to_dict(), "a-1")
+        assert wide < width(drawn["svg"]) < 880
+        assert charts.NARROW[0] < width(drawn["narrow"]) < 370
+        page = stage._output({"chart": drawn}, CHAPTERS[0], {})
+        assert re.findall(r'<svg class="(\w+)"', page) == ["wide", "narrow"]
+        ids = re.findall(r'\bid="([^"]+)"', page)
+        assert len(ids) == len(set(ids)) > 0
+
+
+def test_a_live_chart_knows_the_signals_that_make_it_narrow():
+    slider = alt.param(name="k", value=1, bind=alt.binding_range(min=0, max=2, step=1, name="k "))
+    for made in (chart(), panels()):
+        vega = charts.draw(made.add_params(slider).to_dict(), "a-1")["vega"]
+        sizes, known = vega["usermeta"], {s["name"] for s in vega["signals"]} | {"width", "height"}
+        assert set(sizes["wide"]) == set(sizes["narrow"]) <= known
+        assert sizes["narrow"]["columns"] == 1 != sizes["wide"]["columns"]
+        assert charts.NARROW[0] in sizes["narrow"].values()
+        assert not {charts.NARROW[0], 1} & set(sizes["wide"].values())
+
+
 def test_two_charts_share_no_id():
     both = [charts.draw(chart().to_dict(), f"a-{i}")["svg"] for i in (1, 2)]
     first, second = (set(re.findall(r'\bid="([^"]+)"', svg)) for svg in both)
@@ -270,6 +304,91 @@ def test_outside_of_the_page_a_chart_has_colors_of_its_own():
     assert "currentColor" not in svg
     assert plots.COLORS[0] in svg
     assert plots.INK in svg
+
+
+# Order and comments ------------------------------------------------------------------------------
+
+CELLS = """One.
+
+<!-- slide -->
+
+```python
+drawn
+```
+
+Two <!-- note: $x$ and [@nobody1900], over
+two lines -->.
+
+```python
+print("a")
+
+print("<!-- kept -->")
+```
+
+<!-- card -->
+"""
+
+
+def test_comments_for_authors_go_and_every_line_keeps_its_number():
+    text = stage.uncommented(CELLS)
+    assert "slide" not in text
+    assert "nobody" not in text
+    assert '"<!-- kept -->"' in text
+    assert "\n<!-- card -->\n" in text
+    lines = text.splitlines()
+    assert len(lines) == len(CELLS.splitlines())
+    assert [i for i, line in enumerate(lines) if line == "```python"] == [4, 11]
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "first"),
+    [
+        ({"chart": {}}, None, True),
+        ({"image/png": "", "text/plain": "A."}, None, True),
+        ({stage.PEERS: {}, "text/html": "<table>"}, None, True),
+        ({"text/html": "<table>"}, None, False),
+        ({"text/plain": "1"}, None, False),
+        ({"chart": {}}, "AssertionError", False),
+    ],
+)
+def test_a_cell_that_draws_or_compares_is_folded_below_what_it_shows(output, error, first):
+    drawn = Result("python", 5, "drawn", [output], error)
+    printed = Result("python", 12, 'print("a")', [{"text/plain": "a"}])
+    text, _ = stage._mark(stage.uncommented(CELLS), [drawn, printed])
+    folded = '<!--output 0-->\n\n??? code "Code"\n\n    ```python\n    drawn\n    ```\n'
+    open_ = "```python\ndrawn\n```\n\n<!--output 0-->\n"
+    assert (folded in text, open_ in text) == (first, not first)
+    assert 'kept -->")\n```\n\n<!--output 1-->\n' in text
+
+
+def test_the_facts_come_from_signature_docstring_and_vetting(monkeypatch):
+    part = {"status": "passed", "note": "0 to inf"}
+    found = {"checks": {"facts": {"parts": {"range": part, "chance": {"status": "failed"}}}}}
+    monkeypatch.setattr(card, "results", lambda name: found if name == "focal_loss" else None)
+    text = short.facts(["focal_loss", "sigmoid_focal_loss"], {"aliases": ["FL", "a < b"]})
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', text)
+    cells = {label: re.findall(r"<td[^>]*>(.*?)</td>", row) for label, row in rows}
+    assert cells == {
+        "takes": [
+            "<code>logits</code> (N, C, *), <code>labels</code> (N, *)",
+            "<code>logits</code> (*), <code>targets</code> (*)",
+        ],
+        "gives": ["(N, *)", "(*)"],
+        "settings": [
+            "<code>gamma=2.0</code>, <code>alpha=None</code>",
+            "<code>gamma=2.0</code>, <code>alpha=0.25</code>",
+        ],
+        "range": ["0 to inf", "not stated"],
+    }
+    assert text.endswith('<p class="aliases">Also called FL, a &lt; b.</p>\n')
+    assert "Also called" not in short.facts(["focal_loss"], {})
+
+
+@pytest.mark.parametrize("name", [n for n in lossbook.__all__ if n in card.losses()])
+def test_every_loss_has_facts(name):
+    text = short.facts([name], {})
+    for label in ("takes", "gives"):
+        assert re.search(rf'"row">{label}</th><td>[^<]*.*?\(.*?\)', text), label
 
 
 # The notebook ------------------------------------------------------------------------------------
@@ -528,15 +647,22 @@ def test_every_output_of_a_chapter_is_on_its_page(book, chapter):
     at = 0
     for result, block in zip(done.results, chapter.blocks, strict=True):
         assert (result.kind, result.line) == (block.kind, block.line)
-        at = page.index(f"```{block.kind}\n{block.source}```", at)
+        code, shown = f"```{block.kind}\n{block.source}```", []
         for output in result.outputs:
             if "chart" in output:
-                shown = output["chart"]["svg"]
+                # Between the two drawings of a figure lies nothing; each has its class.
+                drawn = [output["chart"]["svg"], output["chart"]["narrow"]]
+                shown += [svg.removeprefix("<svg ") for svg in drawn]
             elif "text/html" in output:
-                shown = output["text/html"]
+                shown.append(output["text/html"])
             else:
-                shown = html.escape(output["text/plain"].rstrip("\n"))
-            at = page.index(shown, at) + len(shown)
+                shown.append(html.escape(output["text/plain"].rstrip("\n")))
+        if stage.shown_first(result):
+            shown.append(f'??? code "Code"\n\n{indent(code, "    ")}\n')
+        else:
+            shown.insert(0, code)
+        for part in shown:
+            at = page.index(part, at) + len(part)
     outputs = [o for r in done.results for o in r.outputs]
     figures = sum("chart" in o for o in outputs)
     tables = sum("text/html" in o and "chart" not in o for o in outputs)
@@ -576,7 +702,7 @@ def test_a_page_names_no_key_and_shows_no_mark_of_ours(book, chapter):
     page = re.sub(r"^( *)(`{3,}|~{3,}).*?^ *\2", "", book.page(chapter), flags=re.M | re.S)
     assert "[@" not in page
     assert "--8<--" not in page
-    assert "<!-- card -->" not in page
+    assert "<!--" not in page
     for key in re.findall(r"\(#ref-(\w+)\)", page):
         assert page.count(f'<li id="ref-{key}">') == 1
 

@@ -22,8 +22,8 @@ def draw(spec: dict[str, Any], name: str) -> dict[str, Any]:
         name: Unique on the site; prefixes the ids inside the SVG.
 
     Returns:
-        The chart's `name`, `svg`, the `narrow` one unless it is the same, `alt` text, `title` and,
-        where it has sliders, its compiled `vega` (else None).
+        The chart's `name`, its `svg`, the `narrow` one, `alt` text, `title` and, where it has
+        sliders, its compiled `vega` (else None).
 
     Raises:
         ValueError: If the chart has no description.
@@ -33,12 +33,11 @@ def draw(spec: dict[str, Any], name: str) -> dict[str, Any]:
     if not alt:
         raise ValueError("the chart has no description (its alt text)")
     wide, narrow = _sized(spec, wide=True), _sized(spec, wide=False)
-    svg, small = _svg(wide, alt, name), _svg(narrow, alt, f"{name}-narrow")
     live = any("bind" in p for p in spec.get("params", []))
     return {
         "name": name,
-        "svg": svg,
-        "narrow": None if small.replace(f"{name}-narrow", name) == svg else small,
+        "svg": _svg(wide, alt, name),
+        "narrow": _svg(narrow, alt, f"{name}-narrow"),
         "alt": alt,
         "title": title,
         "vega": json.loads(_themed(json.dumps(_vega(wide, narrow)))) if live else None,

@@ -261,10 +261,10 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
             script = f'lossbook.chart("{chart["name"]}",{spec});\n'
             files[f"assets/charts/{chart['name']}.js"] = script
         caption = f"<figcaption>{escape(chart['title'])}</figcaption>" if chart["title"] else ""
-        drawn = chart["svg"]
-        if chart["narrow"]:
-            drawn = drawn.replace("<svg ", '<svg class="wide" ', 1)
-            drawn += chart["narrow"].replace("<svg ", '<svg class="narrow" ', 1)
+        drawn = "".join(
+            chart[key].replace("<svg ", f'<svg class="{size}" ', 1)
+            for key, size in (("svg", "wide"), ("narrow", "narrow"))
+        )
         return f'<figure class="chart" data-search-exclude{live}>{drawn}{caption}</figure>\n\n'
     if "image/png" in data:
         alt = str(data.get("text/plain", "")).strip("'")
