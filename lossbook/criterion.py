@@ -93,7 +93,8 @@ class Criterion(nn.Module):
             weights: Tensor | None = None,
             normalizer: float | Tensor | None = None,
             **named: Any,
-        ) -> Tensor: ...
+        ) -> Tensor:
+            """Call `forward`: nn.Module itself promises no type."""
 
     def forward(
         self,
