@@ -3,6 +3,9 @@
 Chapter: https://lossbook.example/segmentation/boundary/
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -62,8 +65,8 @@ def boundary_loss(probabilities: Tensor, distance_maps: Tensor) -> Tensor:
     return losses.unsqueeze(-1).flatten(2).mean(2).to(probabilities.dtype)
 
 
-def signed_distance_map(masks: Tensor) -> Tensor:
-    """Signed distance to the boundary of each mask, one value per pixel, in pixels.
+def signed_distance_map(masks: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:
+    """Signed distance to the boundary of each mask, one value per pixel or voxel.
 
     With d the Euclidean distance from a pixel to the nearest one of the other kind:
 
@@ -71,22 +74,26 @@ def signed_distance_map(masks: Tensor) -> Tensor:
               -(d - 1)   inside
 
     so pixels of the mask that touch the outside have 0, those that touch the mask from outside 1.
-    The paper's code has this shift. Where a mask is empty or full there is no boundary, and the
-    map is 0. Squared distances are exact up to 2^24, that of 4096 pixels; roots, and what is
-    longer, are rounded to float32.
+    The paper's code has this shift. With `spacing` the shift is the least length, and what
+    touches along the axis of that length has 0. Where a mask is empty or full there is no
+    boundary, and the map is 0. Without a spacing squared distances are exact up to 2^24, that of
+    4096 pixels; roots, and what is longer, are rounded to float32.
 
     Args:
-        masks: True masks, bool, shape `(N, C, H, W)`.
+        masks: True masks, bool, shape `(N, C, H, W)` or `(N, C, D, H, W)`.
+        spacing: Length of a pixel along each axis, one positive number for each of H and W or of
+            D, H and W, in the unit of the map. None counts pixels.
 
     Returns:
-        The map of each mask, float32, shape `(N, C, H, W)`. It has no gradient.
+        The map of each mask, float32, in the shape of `masks`. It has no gradient.
 
     Raises:
-        ValueError: If `masks` is not bool or not of four dimensions.
+        ValueError: If `masks` is not bool or not of four or five dimensions, or `spacing` is not
+            a positive number for each axis.
 
     Reference:
         The convention: Kervadec et al., "Boundary Loss for Highly Unbalanced Segmentation", MIDL
-        2019. arXiv:1812.07032. Columns first, then rows: Felzenszwalb and Huttenlocher, "Distance
+        2019. arXiv:1812.07032. One axis after another: Felzenszwalb and Huttenlocher, "Distance
         Transforms of Sampled Functions", Theory of Computing 8, 2012.
         doi:10.4086/toc.2012.v008a019
 
@@ -95,26 +102,30 @@ def signed_distance_map(masks: Tensor) -> Tensor:
         >>> signed_distance_map(torch.tensor([[[[False, False, True, True, True]]]]))
         tensor([[[[ 2.,  1.,  0., -1., -2.]]]])
     """
-    if masks.dim() != 4 or masks.dtype != torch.bool:
+    if masks.dim() not in (4, 5) or masks.dtype != torch.bool:
         raise ValueError(
-            f"expected bool masks of shape (N, C, H, W), got {masks.dtype} {tuple(masks.shape)}"
+            "expected bool masks of shape (N, C, H, W) or (N, C, D, H, W), "
+            f"got {masks.dtype} {tuple(masks.shape)}"
         )
-    height, width = masks.shape[-2:]
-    if width > height:  # Every pixel looks along its row: let the rows be the shorter lines.
-        return signed_distance_map(masks.mT).mT.contiguous()
+    axes = range(2, masks.dim())
+    spacing = tuple(spacing) if spacing is not None else (1.0,) * len(axes)
+    if len(spacing) != len(axes) or not all(0 < length < math.inf for length in spacing):
+        raise ValueError(f"expected spacing to be {len(axes)} positive numbers, got {spacing}")
 
-    # The nearest pixel of the other kind stands in the row, or over or under a pixel of the row.
-    # If that pixel is itself of the other kind, going on from it is only longer than `across`.
-    across = _gaps(masks).square()
-    down = _gaps(masks.mT).mT.square()
-    places = torch.arange(width, dtype=torch.float32, device=masks.device)
-    steps = (places - places[:, None]).square()
-    rows = down.flatten(0, -2).unsqueeze(1)
-    # A few rows at a time: every pixel of a row with every other is a square of the width.
-    few = 1 + 2**20 // (1 + width**2)
-    around = torch.cat([(some + steps).amin(2) for some in torch.split(rows, few)])
-    distances = torch.minimum(across, around.view_as(across)).sqrt()
-    return torch.where(masks, 1 - distances, distances).where(distances < torch.inf, 0)
+    # The nearest pixel of the other kind stands in the line, or in the plane across at a pixel of
+    # the line. If that pixel is itself of the other kind, going on from it is only longer.
+    unit = min(spacing)
+    squares = (spacing[-1] / unit * _gaps(masks)).square()
+    for axis, length in zip(axes[:-1], spacing, strict=False):
+        step, lines = length / unit, squares.movedim(axis, -1)
+        few = 1 + 2**16 // (1 + lines.shape[-1])  # So many fit a processor's cache.
+        some = lines.flatten(0, -2).split(few)
+        across = torch.cat([_least(these, step) for these in some]).view(lines.shape)
+        along = (step * _gaps(masks.movedim(axis, -1))).square()
+        squares = torch.minimum(along, across).movedim(-1, axis)
+    distances = squares.sqrt()
+    distances = torch.where(masks, 1 - distances, distances).where(distances < torch.inf, 0)
+    return (unit * distances).contiguous()
 
 
 def _gaps(masks: Tensor) -> Tensor:
@@ -127,3 +138,37 @@ def _gaps(masks: Tensor) -> Tensor:
         return places - pad(last, (1, 0), value=-torch.inf).cummax(-1).values
 
     return torch.minimum(back(masks), back(masks.flip(-1)).flip(-1))
+
+
+def _least(squares: Tensor, step: float) -> Tensor:
+    """Least over j of (step (i - j))^2 + squares[j], for every i of the last dimension.
+
+    The best j never falls as i rises. So the best of a middle i parts the js: those before it
+    serve the lower half, those after it the upper half. All halves are cut at once, log n times.
+    """
+    n = squares.shape[-1]
+    places = torch.arange(n, device=squares.device)
+
+    def key(gap: Tensor, j: Tensor, square: Tensor) -> Tensor:
+        # A cost and its j in one integer, since the bits of positive floats are in their order.
+        costs = (step * gap).square() + square
+        return costs.view(torch.int32).long() << 32 | j
+
+    ends = places[[0, -1]].expand(*squares.shape[:-1], 2)  # The best j on both sides of a part.
+    parts = torch.zeros_like(squares, dtype=torch.int64)  # Which part each j serves.
+    for level in range(n.bit_length()):
+        width = 1 << n.bit_length() - level
+        first = width // 2 - 1
+        middles = torch.arange(1 << level, device=squares.device) * width + first
+        at_ends = squares.gather(-1, ends)
+        best = torch.minimum(
+            key(middles - ends[..., :-1], ends[..., :-1], at_ends[..., :-1]),
+            key(middles - ends[..., 1:], ends[..., 1:], at_ends[..., 1:]),
+        )
+        inside = key(parts * width + (first - places), places, squares)
+        best = best.scatter_reduce(-1, parts, inside, "amin") & 0xFFFFFFFF
+        parts = 2 * parts + (places > best.gather(-1, parts))
+        halved = torch.stack([ends[..., :-1], best], -1).flatten(-2)
+        ends = torch.cat([halved, ends[..., -1:]], -1)
+    nearest = ends[..., 1 : n + 1]
+    return (step * (places - nearest)).square() + squares.gather(-1, nearest)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lossbook.segmentation.boundary import boundary_loss, signed_distance_map
 from tests.contract import Case, real
@@ -42,33 +43,41 @@ def wide_masks(rng):
     return (torch.from_numpy(rng.uniform(size=(3, 1, 2, 9)) < 0.2),)
 
 
-def brute(masks):
+def volume_masks(rng):
+    return (
+        torch.from_numpy(rng.uniform(size=(2, 2, 3, 5, 4)) < rng.uniform(size=(2, 2, 1, 1, 1))),
+    )
+
+
+def brute(masks, spacing=None):
     """Every pixel of a mask against every other."""
-    found = np.zeros(masks.shape)
+    found, step = np.zeros(masks.shape), spacing or (1,) * (masks.ndim - 2)
     for at in np.ndindex(masks.shape):
         mask = masks[at[:2]]
         others = np.argwhere(mask != mask[at[2:]])
         if len(others):
-            d = np.sqrt(((others - at[2:]) ** 2).sum(1)).min()
-            found[at] = 1 - d if mask[at[2:]] else d
+            d = np.sqrt((((others - at[2:]) * step) ** 2).sum(1)).min()
+            found[at] = min(step) - d if mask[at[2:]] else d
     return found
 
 
-def scipy_map(masks):
+def scipy_map(masks, spacing=None):
     """The line of the paper's code, mask by mask."""
     from scipy.ndimage import distance_transform_edt as edt
 
-    found = np.zeros(masks.shape, np.float32)
+    found, unit = np.zeros(masks.shape, np.float32), min(spacing or [1])
     for at in np.ndindex(masks.shape[:2]):
         g = masks[at].numpy()
         if g.any() and not g.all():
-            found[at] = edt(~g) * ~g - (edt(g) - 1) * g
+            found[at] = edt(~g, spacing) * ~g - (edt(g, spacing) - unit) * g
     return found
 
 
 def monai_map(masks):
     from monai.losses import BoundaryLoss
 
+    if masks.dim() != 4:
+        return NotImplemented
     return BoundaryLoss().compute_distance_map(masks.float())
 
 
@@ -89,6 +98,8 @@ def monai_boundary(probabilities, distance_maps):
 
 
 NINE = square(9, slice(3, 6))
+SPACE = {4: (2, 3), 5: (2, 3, 4)}
+LENGTHS = (2.5, 0.5, 1.5)
 PERFECT = (NINE.double(), signed_distance_map(NINE).double())
 GIVEN = torch.zeros(2, 3, 4)
 
@@ -143,7 +154,7 @@ def cases():
         ),
         Case(
             loss=signed_distance_map,
-            inputs=(masks, wide_masks),
+            inputs=(masks, wide_masks, volume_masks),
             reference=brute,
             adversarial={
                 "empty and full": (
@@ -156,15 +167,24 @@ def cases():
                 "a corner": (square(7, slice(0, 1)),),
                 "nearest over the pixels of others": (~square(7, slice(2, 5)) ^ square(7, 3),),
                 "chessboard": ((torch.arange(30).view(1, 1, 6, 5) % 2 == 0),),
+                "one voxel": (F.one_hot(torch.tensor([[37]]), 60).view(1, 1, 3, 4, 5).bool(),),
             },
             relations={
                 "the rest of the image has 1 - map": lambda loss, m: (
                     loss(~m),
-                    (1 - loss(m)).where(loss(m).abs().amax((2, 3), True) > 0, 0),
+                    (1 - loss(m)).where(loss(m).abs().amax(SPACE[m.dim()], True) > 0, 0),
                 ),
                 "mirrored and turned with the mask": lambda loss, m: (
                     torch.cat([loss(m.flip(2)).flip(2), loss(m.flip(3)).flip(3), loss(m.mT).mT]),
                     torch.cat([loss(m)] * 3),
+                ),
+                "lengths of 2.5, 0.5 and 1.5": lambda loss, m: (
+                    loss(m, spacing=LENGTHS[-(m.dim() - 2) :]),
+                    torch.from_numpy(brute(m.numpy(), LENGTHS[-(m.dim() - 2) :])),
+                ),
+                "the unit of the spacing is that of the map": lambda loss, m: (
+                    loss(m, spacing=[0.001] * (m.dim() - 2)) * 1000,
+                    loss(m),
                 ),
                 "each mask alone": lambda loss, m: (
                     loss(m),
@@ -179,12 +199,18 @@ def cases():
             errors=[
                 ((NINE.float(),), {}, "bool masks .* got torch.float32"),
                 ((NINE.long(),), {}, "bool masks .* got torch.int64"),
-                ((NINE[0],), {}, r"shape \(N, C, H, W\), got torch.bool \(1, 9, 9\)"),
-                ((NINE[None],), {}, r"got torch.bool \(1, 1, 1, 9, 9\)"),
+                ((NINE[0],), {}, r"shape \(N, C, H, W\) or .* got torch.bool \(1, 9, 9\)"),
+                ((NINE[None, None],), {}, r"got torch.bool \(1, 1, 1, 1, 9, 9\)"),
+                ((NINE,), {"spacing": (1.0,)}, r"spacing to be 2 positive numbers, got \(1.0,\)"),
+                ((NINE,), {"spacing": (1.0, 1.0, 1.0)}, "spacing to be 2 positive numbers"),
+                ((NINE[None],), {"spacing": (1.0, 1.0)}, "spacing to be 3 positive numbers"),
+                ((NINE,), {"spacing": (0.0, 1.0)}, "spacing to be 2 positive numbers"),
+                ((NINE,), {"spacing": (1.0, math.inf)}, "spacing .* got \\(1.0, inf\\)"),
             ],
             # Roots in float32, whatever comes in.
             tolerances={"float64": 1e-6},
             exempt={
+                "next to the optimum": "a map is no error",
                 "bfloat16": "the map is float32",
                 "float16": "the map is float32",
                 "vmap/gradients": "nothing in it is differentiated",
@@ -259,6 +285,39 @@ def test_far_pixels_of_a_large_image():
     assert found[0, 0, 3, 8191].item() == pytest.approx(math.hypot(8191, 3), rel=1e-7)
     assert found[0, 0, 0, 0].item() == 0
     assert found.is_contiguous()
+
+
+def test_many_masks_equal_those_of_scipy():
+    rng = np.random.default_rng(0)
+    for draw in range(60):
+        axes = 2 + draw % 2
+        shape = (2, 1, *rng.integers(1, 30 if axes == 2 else 12, axes))
+        drawn = torch.from_numpy(rng.uniform(size=shape) < rng.choice([0.01, 0.1, 0.5, 0.95]))
+        for spacing in (None, tuple(rng.choice([0.3, 0.7, 1.0, 4.0], axes))):
+            found = signed_distance_map(drawn, spacing=spacing).double()
+            expected = real(scipy_map(drawn, spacing))
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+class Work(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the elements of all results."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.elements += result.numel() if isinstance(result, torch.Tensor) else 0
+        return result
+
+
+def test_work_grows_as_n_log_n_along_a_line():
+    counts = {}
+    for size in (128, 512):
+        with Work() as work:
+            signed_distance_map(square(size, slice(9, size // 2)))
+        counts[size] = work.elements
+    # Four times as many pixels on each side, and two more halvings to eight.
+    assert counts[512] <= 16 * 10 / 8 * counts[128]
 
 
 class Largest(torch.utils._python_dispatch.TorchDispatchMode):
