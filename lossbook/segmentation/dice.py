@@ -10,15 +10,16 @@ __all__ = ["dice_loss"]
 
 
 def dice_loss(
-    probabilities: Tensor, targets: Tensor, *, smooth: float = 1e-5, squared: bool = False
+    probabilities: Tensor, targets: Tensor, *, smooth: float | Tensor = 1e-5, squared: bool = False
 ) -> Tensor:
     """Dice loss, one value per image and class, in [0, 1].
 
     With p the probabilities and t the targets of one class, summed over the positions:
 
         loss = 1 - (2 sum p t + smooth) / (sum p + sum t + smooth)
+             = sum (p + t - 2 p t) / (sum p + sum t + smooth)
 
-    and p^2 and t^2 in the denominator where `squared`. Void positions are left out by a 0 in both
+    and p^2 and t^2 for the lone p and t where `squared`. Void positions are left out by a 0 in both
     inputs. An empty mask predicted as such costs 0; with `smooth = 0` it is 0/0, a nan. An empty
     mask with anything predicted costs almost 1, and its gradient is about `smooth` over the
     square of what is predicted: next to nothing with the default.
@@ -29,8 +30,8 @@ def dice_loss(
         targets: True masks, one channel a class, shape `(N, C, *)`: 0 and 1, bool or numbers.
             Soft targets in [0, 1] are accepted, but only with `squared` is the loss least, and 0,
             where the probabilities equal them.
-        smooth: Added to numerator and denominator, at least 0, in positions. The default 1e-5 is
-            MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
+        smooth: Added to numerator and denominator, at least 0, in positions; a number or a 0-d
+            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
         squared: Whether the denominator sums squares, as the paper's does. The default is the
             form without, which most libraries compute.
 
@@ -39,7 +40,7 @@ def dice_loss(
 
     Raises:
         ValueError: If `probabilities` is not floating or has fewer than two dimensions, the
-            shapes differ, or `smooth` is negative.
+            shapes differ, or `smooth` is negative or a tensor of another shape.
 
     Reference:
         Milletari, Navab and Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric
@@ -61,15 +62,24 @@ def dice_loss(
         raise ValueError(
             f"expected targets of shape {tuple(probabilities.shape)}, got {tuple(targets.shape)}"
         )
-    if not smooth >= 0:
+    if isinstance(smooth, Tensor):
+        if smooth.dim():
+            raise ValueError(
+                f"expected smooth to be a number or a 0-d tensor, got shape {tuple(smooth.shape)}"
+            )
+    elif not smooth >= 0:
         raise ValueError(f"expected smooth >= 0, got {smooth}")
 
     wide = torch.promote_types(probabilities.dtype, torch.float32)
     p, t = (x.to(wide).unsqueeze(-1).flatten(2) for x in (probabilities, targets))
     # The slope at two empty masks is 1 / smooth, which must fit.
-    smooth = max(smooth, 1 / torch.finfo(probabilities.dtype).max) if smooth > 0 else 0
-    # Sizes before the overlap: backward then adds their slope in place to that of the product.
-    sizes = p.square().sum(2) + t.square().sum(2) if squared else p.sum(2) + t.sum(2)
-    overlaps = (p * t).sum(2)
-    losses = 1 - (2 * overlaps + smooth) / (sizes + smooth)
-    return losses.to(probabilities.dtype)
+    smooth = (p.new_zeros(()) + smooth).to(wide)
+    smooth = smooth.clamp_min(1 / torch.finfo(probabilities.dtype).max).where(smooth > 0, smooth)
+    # What differs, summed as such: one minus the quotient has no digits where little does.
+    if squared:
+        sizes = p.square().sum(2) + t.square().sum(2)
+        differences = (p - t).square().sum(2)
+    else:
+        sizes = p.sum(2) + t.sum(2)
+        differences = torch.addcmul(t, p, 1 - 2 * t).sum(2)
+    return (differences / (sizes + smooth)).to(probabilities.dtype)

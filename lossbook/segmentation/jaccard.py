@@ -9,12 +9,15 @@ from torch import Tensor
 __all__ = ["jaccard_loss"]
 
 
-def jaccard_loss(probabilities: Tensor, targets: Tensor, *, smooth: float = 1e-5) -> Tensor:
+def jaccard_loss(
+    probabilities: Tensor, targets: Tensor, *, smooth: float | Tensor = 1e-5
+) -> Tensor:
     """Jaccard loss (soft IoU), one value per image and class, in [0, 1].
 
     With p the probabilities and t the targets of one class, summed over the positions:
 
         loss = 1 - (sum p t + smooth) / (sum p + sum t - sum p t + smooth)
+             = sum (p + t - 2 p t) / (sum (p + t - p t) + smooth)
 
     It orders predictions as Dice loss does: with D that of twice the `smooth`, it is
     2 D / (1 + D). Void positions are left out by a 0 in both inputs. An empty mask predicted as
@@ -26,15 +29,15 @@ def jaccard_loss(probabilities: Tensor, targets: Tensor, *, smooth: float = 1e-5
         targets: True masks, one channel a class, shape `(N, C, *)`: 0 and 1, bool or numbers.
             Soft targets in [0, 1] are accepted, but the loss is not 0 where the probabilities
             equal them.
-        smooth: Added to numerator and denominator, at least 0, in positions. The default 1e-5 is
-            MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
+        smooth: Added to numerator and denominator, at least 0, in positions; a number or a 0-d
+            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
 
     Returns:
         The loss of each class of each image, shape `(N, C)`, in the dtype of `probabilities`.
 
     Raises:
         ValueError: If `probabilities` is not floating or has fewer than two dimensions, the
-            shapes differ, or `smooth` is negative.
+            shapes differ, or `smooth` is negative or a tensor of another shape.
 
     Reference:
         Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image
@@ -56,15 +59,21 @@ def jaccard_loss(probabilities: Tensor, targets: Tensor, *, smooth: float = 1e-5
         raise ValueError(
             f"expected targets of shape {tuple(probabilities.shape)}, got {tuple(targets.shape)}"
         )
-    if not smooth >= 0:
+    if isinstance(smooth, Tensor):
+        if smooth.dim():
+            raise ValueError(
+                f"expected smooth to be a number or a 0-d tensor, got shape {tuple(smooth.shape)}"
+            )
+    elif not smooth >= 0:
         raise ValueError(f"expected smooth >= 0, got {smooth}")
 
     wide = torch.promote_types(probabilities.dtype, torch.float32)
     p, t = (x.to(wide).unsqueeze(-1).flatten(2) for x in (probabilities, targets))
     # The slope at two empty masks is 1 / smooth, which must fit.
-    smooth = max(smooth, 1 / torch.finfo(probabilities.dtype).max) if smooth > 0 else 0
-    # Sizes before the overlap: backward then adds their slope in place to that of the product.
+    smooth = (p.new_zeros(()) + smooth).to(wide)
+    smooth = smooth.clamp_min(1 / torch.finfo(probabilities.dtype).max).where(smooth > 0, smooth)
+    # What differs, summed as such: one minus the quotient has no digits where little does.
     sizes = p.sum(2) + t.sum(2)
-    overlaps = (p * t).sum(2)
-    losses = 1 - (overlaps + smooth) / (sizes - overlaps + smooth)
-    return losses.to(probabilities.dtype)
+    differences = torch.addcmul(t, p, 1 - 2 * t).sum(2)
+    unions = (sizes + differences) / 2
+    return (differences / (unions + smooth)).to(probabilities.dtype)

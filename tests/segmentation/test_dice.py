@@ -27,6 +27,14 @@ def no_positions(rng):
     return real(rng.uniform(size=(4, 2))), real(rng.integers(0, 2, (4, 2)))
 
 
+def near(rng):
+    """Hard masks, and what is predicted a little less sure."""
+    t = real(rng.integers(0, 2, (7, 2, 5)))
+    away = real(rng.uniform(size=t.shape)) * 10.0 ** -torch.arange(7.0).double()[:, None, None]
+    away[-1], away[0, 0, 1:] = 0, 0
+    return (t - away).abs(), t
+
+
 def sums(probabilities, targets, squared):
     """Twice the overlap and the sum of both sizes, position by position."""
     n, c = probabilities.shape[:2]
@@ -90,6 +98,7 @@ def errors():
         ((GIVEN.long(), GIVEN), {}, "floating probabilities .* got torch.int64"),
         ((GIVEN, GIVEN), {"smooth": -1e-5}, "smooth >= 0, got -1e-05"),
         ((GIVEN, GIVEN), {"smooth": math.nan}, "smooth >= 0, got nan"),
+        ((GIVEN, GIVEN), {"smooth": torch.ones(2)}, r"smooth .* 0-d tensor, got shape \(2,\)"),
     ]
 
 
@@ -102,6 +111,8 @@ def cases():
             settings=({}, {"squared": True}, {"smooth": 1.0}, {"smooth": 0.5, "squared": True}),
             adversarial=ADVERSARIAL,
             domains={0: (0.0, 1.0), 1: (0.0, 1.0)},
+            ranges={"smooth": (0.0, 2.0)},
+            near=near,
             gradient=dice_slope,
             classes={0: 1, 1: 1, "values": 1},
             invariances={

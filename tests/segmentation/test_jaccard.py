@@ -27,6 +27,14 @@ def no_positions(rng):
     return real(rng.uniform(size=(4, 2))), real(rng.integers(0, 2, (4, 2)))
 
 
+def near(rng):
+    """Hard masks, and what is predicted a little less sure."""
+    t = real(rng.integers(0, 2, (7, 2, 5)))
+    away = real(rng.uniform(size=t.shape)) * 10.0 ** -torch.arange(7.0).double()[:, None, None]
+    away[-1], away[0, 0, 1:] = 0, 0
+    return (t - away).abs(), t
+
+
 def sums(probabilities, targets):
     """Intersection and union: what belongs to one or to the other, position by position."""
     n, c = probabilities.shape[:2]
@@ -86,6 +94,8 @@ def cases():
             settings=({}, {"smooth": 1.0}, {"smooth": 0.25}),
             adversarial=ADVERSARIAL,
             domains={0: (0.0, 1.0), 1: (0.0, 1.0)},
+            ranges={"smooth": (0.0, 2.0)},
+            near=near,
             gradient=jaccard_slope,
             classes={0: 1, 1: 1, "values": 1},
             invariances={
@@ -120,6 +130,11 @@ def cases():
                 ((GIVEN.long(), GIVEN), {}, "floating probabilities .* got torch.int64"),
                 ((GIVEN, GIVEN), {"smooth": -1.0}, "smooth >= 0, got -1.0"),
                 ((GIVEN, GIVEN), {"smooth": math.nan}, "smooth >= 0, got nan"),
+                (
+                    (GIVEN, GIVEN),
+                    {"smooth": torch.ones(2)},
+                    r"smooth .* 0-d tensor, got shape \(2,\)",
+                ),
             ],
             facts={
                 "range": (0.0, 1.0),
