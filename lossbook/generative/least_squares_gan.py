@@ -10,7 +10,7 @@ __all__ = ["least_squares_discriminator_loss", "least_squares_generator_loss"]
 
 
 def least_squares_discriminator_loss(
-    real_scores: Tensor, fake_scores: Tensor, *, a: float = 0.0, b: float = 1.0
+    real_scores: Tensor, fake_scores: Tensor, *, a: float | Tensor = 0.0, b: float | Tensor = 1.0
 ) -> Tensor:
     """Least-squares discriminator loss, one value per pair of a real and a fake.
 
@@ -25,15 +25,18 @@ def least_squares_discriminator_loss(
         real_scores: Discriminator's scores of real samples, shape `(N, *)`, any real numbers.
         fake_scores: Its scores of fake samples, shape `(N, *)`. Detach the samples from the
             generator, which this loss would train to be found out.
-        a: Score that fakes shall get. The default 0 is of the paper's 0-1 coding.
-        b: Score that real samples shall get. The default 1 is of the same coding. With a = -1,
-            b = 1 and the generator's c = 0 the game minimizes a Pearson chi-squared divergence.
+        a: Score that fakes shall get, a number or a 0-d tensor. The default 0 is of the paper's
+            0-1 coding.
+        b: Score that real samples shall get, a number or a 0-d tensor. The default 1 is of the
+            same coding. With a = -1, b = 1 and the generator's c = 0 the game minimizes a
+            Pearson chi-squared divergence.
 
     Returns:
         The loss of each pair, shape `(N, *)`, in the dtype of `real_scores`.
 
     Raises:
-        ValueError: If `real_scores` is not floating or the shapes differ.
+        ValueError: If the scores are not floating, their shapes differ, or `a` or `b` is a tensor
+            of another shape.
 
     Reference:
         Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, eq. 2.
@@ -44,20 +47,25 @@ def least_squares_discriminator_loss(
         >>> least_squares_discriminator_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))
         tensor([0.0000, 2.5000])
     """
-    if not real_scores.is_floating_point():
-        raise ValueError(f"expected floating real_scores, got {real_scores.dtype}")
+    for name, scores in {"real_scores": real_scores, "fake_scores": fake_scores}.items():
+        if not scores.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {scores.dtype}")
     if fake_scores.shape != real_scores.shape:
         raise ValueError(
             f"expected fake_scores of shape {tuple(real_scores.shape)}, "
             f"got {tuple(fake_scores.shape)}"
         )
 
-    wide = torch.promote_types(real_scores.dtype, torch.float32)
+    _check(a=a, b=b)
+
+    wide = torch.promote_types(
+        torch.promote_types(real_scores.dtype, fake_scores.dtype), torch.float32
+    )
     on_real, on_fake = real_scores.to(wide) - b, fake_scores.to(wide) - a
-    return ((on_real.square() + on_fake.square()) / 2).to(real_scores.dtype)
+    return (on_real.square() + on_fake.square()).div_(2).to(real_scores.dtype)
 
 
-def least_squares_generator_loss(fake_scores: Tensor, *, c: float = 1.0) -> Tensor:
+def least_squares_generator_loss(fake_scores: Tensor, *, c: float | Tensor = 1.0) -> Tensor:
     """Least-squares generator loss, one value per fake.
 
     With D the discriminator's score and G(z) the fake sample:
@@ -69,14 +77,14 @@ def least_squares_generator_loss(fake_scores: Tensor, *, c: float = 1.0) -> Tens
     Args:
         fake_scores: Discriminator's scores of fake samples, shape `(N, *)`, any real numbers. No
             sigmoid before this loss.
-        c: Score that the generator wants for its fakes. The default 1 is of the paper's 0-1
-            coding, c = b.
+        c: Score that the generator wants for its fakes, a number or a 0-d tensor. The default 1
+            is of the paper's 0-1 coding, c = b.
 
     Returns:
         The loss of each fake, shape `(N, *)`, in the dtype of `fake_scores`.
 
     Raises:
-        ValueError: If `fake_scores` is not floating.
+        ValueError: If `fake_scores` is not floating, or `c` is a tensor of another shape.
 
     Reference:
         Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, eq. 2.
@@ -89,6 +97,15 @@ def least_squares_generator_loss(fake_scores: Tensor, *, c: float = 1.0) -> Tens
     """
     if not fake_scores.is_floating_point():
         raise ValueError(f"expected floating fake_scores, got {fake_scores.dtype}")
+    _check(c=c)
 
     wide = torch.promote_types(fake_scores.dtype, torch.float32)
-    return ((fake_scores.to(wide) - c).square() / 2).to(fake_scores.dtype)
+    return (fake_scores.to(wide) - c).square().div_(2).to(fake_scores.dtype)
+
+
+def _check(**settings: float | Tensor) -> None:
+    for name, setting in settings.items():
+        if isinstance(setting, Tensor) and setting.dim():
+            raise ValueError(
+                f"expected {name} to be a number or a 0-d tensor, got shape {tuple(setting.shape)}"
+            )

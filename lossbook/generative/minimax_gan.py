@@ -23,6 +23,7 @@ def minimax_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tens
 
     It is the binary cross entropy of both, added. Which real stands by which fake makes no
     difference to the mean. A discriminator that cannot tell them apart pays 2 log 2 = 1.386.
+    Infinite logits on the right side, +inf for real, cost 0, on the wrong side inf.
 
     Args:
         real_logits: Discriminator's logits of real samples, shape `(N, *)`. No sigmoid before
@@ -34,7 +35,7 @@ def minimax_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tens
         The loss of each pair, shape `(N, *)`, in the dtype of `real_logits`.
 
     Raises:
-        ValueError: If `real_logits` is not floating or the shapes differ.
+        ValueError: If the logits are not floating, or their shapes differ.
 
     Reference:
         Goodfellow et al., "Generative Adversarial Nets", NIPS 2014, eq. 1. arXiv:1406.2661
@@ -44,15 +45,18 @@ def minimax_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tens
         >>> minimax_discriminator_loss(torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]))
         tensor([1.3863, 0.0972])
     """
-    if not real_logits.is_floating_point():
-        raise ValueError(f"expected floating real_logits, got {real_logits.dtype}")
+    for name, logits in {"real_logits": real_logits, "fake_logits": fake_logits}.items():
+        if not logits.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {logits.dtype}")
     if fake_logits.shape != real_logits.shape:
         raise ValueError(
             f"expected fake_logits of shape {tuple(real_logits.shape)}, "
             f"got {tuple(fake_logits.shape)}"
         )
 
-    wide = torch.promote_types(real_logits.dtype, torch.float32)
+    wide = torch.promote_types(
+        torch.promote_types(real_logits.dtype, fake_logits.dtype), torch.float32
+    )
     losses = -logsigmoid(real_logits.to(wide)) - logsigmoid(-fake_logits.to(wide))
     return losses.to(real_logits.dtype)
 
@@ -66,7 +70,8 @@ def minimax_generator_loss(fake_logits: Tensor) -> Tensor:
 
     It is minus the fake's part of the discriminator's loss, as the game says. It saturates: where
     the discriminator is sure of the fake its slope, -D, is nearly 0 - at a logit of -5 it is
-    -0.0067, where that of `non_saturating_generator_loss` is -0.9933.
+    -0.0067, where that of `non_saturating_generator_loss` is -0.9933. At a logit of -inf it is 0,
+    at +inf -inf.
 
     Args:
         fake_logits: Discriminator's logits of fake samples, shape `(N, *)`. No sigmoid before
@@ -101,7 +106,8 @@ def non_saturating_generator_loss(fake_logits: Tensor) -> Tensor:
         loss = -log D(G(z))
 
     It is the cross entropy of fakes called real. It wants what `minimax_generator_loss` wants, but
-    its slope, D - 1, is steepest where the discriminator is sure of the fake.
+    its slope, D - 1, is steepest where the discriminator is sure of the fake. At a logit of +inf
+    it is 0, at -inf inf.
 
     Args:
         fake_logits: Discriminator's logits of fake samples, shape `(N, *)`. No sigmoid before

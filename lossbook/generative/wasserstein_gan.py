@@ -33,7 +33,7 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         The loss of each pair, shape `(N, *)`, in the dtype of `real_scores`.
 
     Raises:
-        ValueError: If `real_scores` is not floating or the shapes differ.
+        ValueError: If the scores are not floating, or their shapes differ.
 
     Reference:
         Arjovsky, Chintala and Bottou, "Wasserstein Generative Adversarial Networks", ICML 2017,
@@ -44,15 +44,16 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         >>> wasserstein_critic_loss(torch.tensor([2.0, 0.5]), torch.tensor([-1.0, 1.0]))
         tensor([-3.0000,  0.5000])
     """
-    if not real_scores.is_floating_point():
-        raise ValueError(f"expected floating real_scores, got {real_scores.dtype}")
+    for name, scores in {"real_scores": real_scores, "fake_scores": fake_scores}.items():
+        if not scores.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {scores.dtype}")
     if fake_scores.shape != real_scores.shape:
         raise ValueError(
             f"expected fake_scores of shape {tuple(real_scores.shape)}, "
             f"got {tuple(fake_scores.shape)}"
         )
 
-    return fake_scores.to(real_scores.dtype) - real_scores
+    return (fake_scores - real_scores).to(real_scores.dtype)
 
 
 def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ def gradient_penalty(
     real: Tensor,
     fake: Tensor,
     *,
-    target: float = 1.0,
+    target: float | Tensor = 1.0,
     epsilon: Tensor | None = None,
 ) -> Tensor:
     """Gradient penalty of a critic, one value per pair of a real and a fake.
@@ -112,7 +113,8 @@ def gradient_penalty(
             added. No batch normalization: the score of a sample must not depend on the others.
         real: Real samples, shape `(N, *)`.
         fake: Fake samples, shape `(N, *)`.
-        target: Norm that the gradient shall have. The paper's 1.0 is the default.
+        target: Norm that the gradient shall have, a number or a 0-d tensor. The paper's 1.0 is the
+            default.
         epsilon: Share of the real sample in each point, in [0, 1], shape `(N,)`. None draws it
             uniformly, as the paper does.
 
@@ -121,8 +123,9 @@ def gradient_penalty(
         the paper's lambda = 10.
 
     Raises:
-        ValueError: If `real` is not floating or a scalar, `fake` has another shape, `epsilon` is
-            not of shape `(N,)`, or the critic gives fewer scores than there are samples.
+        ValueError: If `real` or `fake` is not floating, `real` is a scalar, `fake` has another
+            shape, `target` is a tensor of another shape, `epsilon` is not of shape `(N,)`, or the
+            critic gives fewer scores than there are samples.
 
     Reference:
         Gulrajani et al., "Improved Training of Wasserstein GANs", NIPS 2017, eq. 3.
@@ -138,18 +141,25 @@ def gradient_penalty(
         raise ValueError(
             f"expected floating real of shape (N, *), got {real.dtype} {tuple(real.shape)}"
         )
-    if fake.shape != real.shape:
-        raise ValueError(f"expected fake of shape {tuple(real.shape)}, got {tuple(fake.shape)}")
+    if fake.shape != real.shape or not fake.is_floating_point():
+        raise ValueError(
+            f"expected floating fake of shape {tuple(real.shape)}, "
+            f"got {fake.dtype} {tuple(fake.shape)}"
+        )
+    if isinstance(target, Tensor) and target.dim():
+        raise ValueError(
+            f"expected target to be a number or a 0-d tensor, got shape {tuple(target.shape)}"
+        )
     if epsilon is not None and tuple(getattr(epsilon, "shape", ())) != real.shape[:1]:
         raise ValueError(f"expected epsilon of shape ({len(real)},) or None, got {epsilon}")
 
-    wide = torch.promote_types(real.dtype, torch.float32)
+    wide = torch.promote_types(torch.promote_types(real.dtype, fake.dtype), torch.float32)
     if epsilon is None:
         epsilon = torch.rand(len(real), dtype=wide, device=real.device)
     share = epsilon.to(wide).reshape(-1, *[1] * (real.dim() - 1))
     recorded = torch.is_grad_enabled()
-    with torch.enable_grad():
-        points = (share * real.to(wide) + (1 - share) * fake.to(wide)).to(real.dtype)
+    with torch.inference_mode(False), torch.enable_grad():
+        points = torch.lerp(fake.to(wide), real.to(wide), share).to(real.dtype)
         scores = critic(points.requires_grad_())
         if scores.numel() < len(real):
             raise ValueError(

@@ -47,7 +47,7 @@ def perceptual_loss(features: Sequence[Tensor], target_features: Sequence[Tensor
 
     loss = torch.zeros((), device=features[0].device)
     for x, y in zip(features, target_features, strict=True):
-        wide = torch.promote_types(x.dtype, torch.float32)
+        wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
         loss = loss + (x.to(wide) - y.to(wide)).square().mean((1, 2, 3))
     return loss.to(features[0].dtype)
 
@@ -98,7 +98,8 @@ def style_loss(features: Sequence[Tensor], target_features: Sequence[Tensor]) ->
 def _gram(features: Tensor) -> Tensor:
     wide = torch.promote_types(features.dtype, torch.float32)
     matrix = features.to(wide).flatten(2)
-    with torch.autocast(features.device.type, enabled=False):
+    kind = features.device.type
+    with torch.autocast("cpu" if kind == "meta" else kind, enabled=False):
         return matrix @ matrix.mT / (matrix.shape[1] * matrix.shape[2])
 
 

@@ -67,6 +67,21 @@ def monai_half(scores, target_is_real, for_discriminator):
     return losses / 2
 
 
+def steps(rng):
+    """Distances from 1 down to 1e-6, and none."""
+    away = real(rng.normal(size=(7, 3))) * 10.0 ** -torch.arange(7.0).double()[:, None]
+    away[-1] = 0
+    return away
+
+
+def near(rng):
+    return 1 + steps(rng), steps(rng)
+
+
+def near_fakes(rng):
+    return (1 + steps(rng),)
+
+
 PAIRS = {
     "as coded": (real([1.0]), real([0.0])),
     "exchanged": (real([0.0]), real([1.0])),
@@ -91,6 +106,8 @@ def cases():
             reference=discriminator,
             settings=({}, PEARSON, {"a": 0.3, "b": 0.9}),
             adversarial=PAIRS,
+            ranges={"a": (-1.0, 1.0), "b": (-1.0, 2.0)},
+            near=near,
             gradient=discriminator_slope,
             relations={
                 "half the squared errors of both": lambda loss, r, f: (
@@ -120,6 +137,8 @@ def cases():
                 ((torch.zeros(3), torch.zeros(1)), {}, r"fake_scores of shape \(3,\), got \(1,\)"),
                 ((torch.zeros(3), torch.tensor(0.0)), {}, r"of shape \(3,\), got \(\)"),
                 ((integer([1]), real([1.0])), {}, "floating real_scores, got torch.int64"),
+                ((real([1.0]), integer([1])), {}, "floating fake_scores, got torch.int64"),
+                (PAIRS["far"], {"a": torch.ones(2)}, r"a to be a number .* got shape \(2,\)"),
             ],
             facts={
                 "range": (0.0, math.inf),
@@ -135,6 +154,8 @@ def cases():
             reference=generator,
             settings=({}, {"c": 0.0}, {"c": 0.9}),
             adversarial=FAKES,
+            ranges={"c": (-1.0, 2.0)},
+            near=near_fakes,
             gradient=generator_slope,
             relations={
                 "what the discriminator pays for a real": lambda loss, f: (

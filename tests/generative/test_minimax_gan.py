@@ -31,6 +31,19 @@ def fake_patches(rng):
     return (real(rng.normal(size=(2, 1, 2, 3)) * 2),)
 
 
+def sure(rng):
+    """Logits whose losses go from 1 down to 1e-6."""
+    return real(rng.uniform(1, 2, size=(7, 3))) * torch.arange(0.0, 14.0, 2.0).double()[:, None]
+
+
+def near(rng):
+    return sure(rng), -sure(rng)
+
+
+def near_fakes(rng):
+    return (sure(rng),)
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -94,6 +107,10 @@ PAIRS = {
 }
 
 
+INF = math.inf
+ENDS = (real([INF, -INF]),)
+
+
 def cases():
     return [
         Case(
@@ -101,6 +118,11 @@ def cases():
             inputs=(scores, patches),
             reference=discriminator,
             adversarial=PAIRS,
+            near=near,
+            infinite={
+                "right": ((real([INF, 0.0]), real([-INF, -INF])), real([0.0, math.log(2)])),
+                "wrong": ((real([-INF, 0.0, -INF]), real([-INF, INF, INF])), real([INF, INF, INF])),
+            },
             gradient=discriminator_slope,
             invariances={"real and fake exchanged": lambda r, f: (-f, -r)},
             relations={
@@ -124,6 +146,7 @@ def cases():
                 ((torch.zeros(3), torch.zeros(1)), {}, r"fake_logits of shape \(3,\), got \(1,\)"),
                 ((torch.zeros(3), torch.tensor(0.0)), {}, r"of shape \(3,\), got \(\)"),
                 ((integer([1]), real([1.0])), {}, "floating real_logits, got torch.int64"),
+                ((real([1.0]), integer([1])), {}, "floating fake_logits, got torch.int64"),
             ],
             facts={
                 "range": (0.0, math.inf),
@@ -137,6 +160,7 @@ def cases():
             inputs=(fakes, fake_patches),
             reference=generator,
             adversarial=FAR,
+            infinite={"both": (ENDS, real([-INF, 0.0]))},
             gradient=generator_slope,
             relations={
                 "minus the discriminator's cross entropy": lambda loss, f: (
@@ -165,6 +189,8 @@ def cases():
             inputs=(fakes, fake_patches),
             reference=non_saturating,
             adversarial=FAR,
+            near=near_fakes,
+            infinite={"both": (ENDS, real([0.0, INF]))},
             gradient=non_saturating_slope,
             relations={
                 "cross entropy of fakes called real": lambda loss, f: (

@@ -50,9 +50,17 @@ def images(rng):
     return Bowl(6.0, 0.5), *(real(rng.normal(size=(4, 2, 3, 2))) for _ in range(2))
 
 
+def near(rng):
+    """Samples at which the gradient of |x|^2 / 2, x, has a length near 1."""
+    away = real(rng.normal(size=4)) * 10.0 ** -real(rng.integers(0, 7, 4))
+    away[rng.integers(4)] = 0
+    x = real(np.eye(4, 3)) * (1 + away)[:, None]
+    return Bowl(0.0, 1.0), x, x.clone()
+
+
 def mixture(real, fake, epsilon):
     share = epsilon.reshape(len(real), *[1] * (real.ndim - 1))
-    return share, share * real + (1 - share) * fake
+    return share, fake + share * (real - fake)
 
 
 def penalty(critic, real, fake, target=1.0, epsilon=None):
@@ -109,7 +117,9 @@ def cases():
                 ((torch.zeros(3), torch.zeros(1)), {}, r"fake_scores of shape \(3,\), got \(1,\)"),
                 ((torch.zeros(3), torch.tensor(0.0)), {}, r"of shape \(3,\), got \(\)"),
                 ((integer([1]), real([1.0])), {}, "floating real_scores, got torch.int64"),
+                ((real([1.0]), integer([1])), {}, "floating fake_scores, got torch.int64"),
             ],
+            exempt={"peers": "no library has a difference"},
             facts={
                 "range": (-math.inf, math.inf),
                 "chance": (PAIRS["equal"], 0.0),
@@ -129,6 +139,7 @@ def cases():
                 ),
             },
             errors=[((integer([1]),), {}, "floating fake_scores, got torch.int64")],
+            exempt={"peers": "no library has a minus sign"},
             facts={
                 "range": (-math.inf, math.inf),
                 "chance": ((real([0.0]),), 0.0),
@@ -150,6 +161,8 @@ def cases():
                 "far": (Bowl(1.5, 0.5), 1e4 * CORNERS, -1e4 * CORNERS),
             },
             gradient=penalty_slope,
+            ranges={"target": (0.0, 3.0)},
+            near=near,
             batch=(1, 2, "epsilon"),
             peers={"torch func": one_by_one},
             invariances={
@@ -186,12 +199,12 @@ def cases():
                 (
                     (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(4, 1)),
                     {},
-                    r"fake of shape \(4, 3\), got \(4, 1\)",
+                    r"fake of shape \(4, 3\), got torch.float32 \(4, 1\)",
                 ),
                 (
                     (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(1, 3)),
                     {},
-                    r"fake of shape \(4, 3\), got \(1, 3\)",
+                    r"fake of shape \(4, 3\), got torch.float32 \(1, 3\)",
                 ),
                 ((Bowl(1, 1), torch.tensor(0.0), torch.tensor(0.0)), {}, r"shape \(N, \*\), got"),
                 (
@@ -203,6 +216,16 @@ def cases():
                     (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(4, 3)),
                     {"epsilon": torch.rand(4, 1)},
                     r"epsilon of shape \(4,\) or None",
+                ),
+                (
+                    (Bowl(1, 1), torch.zeros(4, 3), integer(np.zeros((4, 3)))),
+                    {},
+                    r"floating fake .* got torch.int64 \(4, 3\)",
+                ),
+                (
+                    (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(4, 3)),
+                    {"target": torch.ones(4)},
+                    r"target to be a number or a 0-d tensor, got shape \(4,\)",
                 ),
                 (
                     (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(4, 3)),
@@ -234,6 +257,9 @@ def cases():
                 "compile": "autograd inside",
                 "inductor": "autograd inside",
                 "export": "autograd inside",
+                "modes/forward mode": "autograd inside",
+                "modes/torch.func.grad": "autograd inside",
+                "modes/torch.func.hessian": "autograd inside",
                 "facts/passes": "it repeats the samples, and not their epsilons",
             },
         ),

@@ -18,6 +18,15 @@ def one_layer(rng):
     return [real(rng.normal(size=(3, 4, 1, 2)))], [real(rng.normal(size=(3, 4, 1, 2)))]
 
 
+def near(rng):
+    """Features of two layers, ever closer to those of the target, and equal ones."""
+    target_features = [real(rng.normal(size=shape)) for shape in [(7, 2, 3, 5), (7, 3, 2, 1)]]
+    apart = 10.0 ** -real(np.arange(7))[:, None, None, None]
+    apart[-1] = 0
+    features = [t + apart * real(rng.normal(size=t.shape)) for t in target_features]
+    return features, target_features
+
+
 def feature_reconstruction(features, target_features):
     total = 0
     for f, t in zip(features, target_features, strict=True):
@@ -133,6 +142,7 @@ def cases():
     common = {
         "inputs": (two_layers, one_layer),
         "adversarial": ADVERSARIAL,
+        "near": near,
         "errors": ERRORS,
     }
     return [
