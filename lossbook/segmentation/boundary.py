@@ -60,7 +60,9 @@ def boundary_loss(probabilities: Tensor, distance_maps: Tensor) -> Tensor:
             f"got {tuple(distance_maps.shape)}"
         )
 
-    wide = torch.promote_types(probabilities.dtype, torch.float32)
+    wide = torch.promote_types(
+        torch.promote_types(probabilities.dtype, distance_maps.dtype), torch.float32
+    )
     losses = probabilities.to(wide) * distance_maps.to(wide)
     return losses.unsqueeze(-1).flatten(2).mean(2).to(probabilities.dtype)
 

@@ -31,7 +31,8 @@ def dice_loss(
             Soft targets in [0, 1] are accepted, but only with `squared` is the loss least, and 0,
             where the probabilities equal them.
         smooth: Added to numerator and denominator, at least 0, in positions; a number or a 0-d
-            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
+            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one
+            counts as 1.53e-5 or more.
         squared: Whether the denominator sums squares, as the paper's does. The default is the
             form without, which most libraries compute.
 
@@ -70,7 +71,9 @@ def dice_loss(
     elif not smooth >= 0:
         raise ValueError(f"expected smooth >= 0, got {smooth}")
 
-    wide = torch.promote_types(probabilities.dtype, torch.float32)
+    wide = torch.promote_types(
+        torch.promote_types(probabilities.dtype, targets.dtype), torch.float32
+    )
     p, t = (x.to(wide).unsqueeze(-1).flatten(2) for x in (probabilities, targets))
     # The slope at two empty masks is 1 / smooth, which must fit.
     smooth = (p.new_zeros(()) + smooth).to(wide)

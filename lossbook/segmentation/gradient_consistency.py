@@ -54,7 +54,7 @@ def gradient_consistency_loss(masks: Tensor, images: Tensor) -> Tensor:
             f"expected images of shape {tuple(masks.shape)}, got {tuple(images.shape)}"
         )
 
-    wide = torch.promote_types(masks.dtype, torch.float32)
+    wide = torch.promote_types(torch.promote_types(masks.dtype, images.dtype), torch.float32)
     mask_x, mask_y, weights = _direction(masks.to(wide))
     image_x, image_y, contrasts = _direction(images.to(wide))
     # A sine, since 1 - cos^2 has no digits where the two are parallel.
@@ -106,7 +106,7 @@ def image_gradient_loss(predictions: Tensor, targets: Tensor) -> Tensor:
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
         )
 
-    wide = torch.promote_types(predictions.dtype, torch.float32)
+    wide = torch.promote_types(torch.promote_types(predictions.dtype, targets.dtype), torch.float32)
     errors = predictions.to(wide) - targets.to(wide)
     across, down = (
         steps.abs().flatten(1).sum(1) / max(1, steps.shape[1:].numel())

@@ -30,7 +30,8 @@ def jaccard_loss(
             Soft targets in [0, 1] are accepted, but the loss is not 0 where the probabilities
             equal them.
         smooth: Added to numerator and denominator, at least 0, in positions; a number or a 0-d
-            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
+            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one
+            counts as 1.53e-5 or more.
 
     Returns:
         The loss of each class of each image, shape `(N, C)`, in the dtype of `probabilities`.
@@ -67,7 +68,9 @@ def jaccard_loss(
     elif not smooth >= 0:
         raise ValueError(f"expected smooth >= 0, got {smooth}")
 
-    wide = torch.promote_types(probabilities.dtype, torch.float32)
+    wide = torch.promote_types(
+        torch.promote_types(probabilities.dtype, targets.dtype), torch.float32
+    )
     p, t = (x.to(wide).unsqueeze(-1).flatten(2) for x in (probabilities, targets))
     # The slope at two empty masks is 1 / smooth, which must fit.
     smooth = (p.new_zeros(()) + smooth).to(wide)

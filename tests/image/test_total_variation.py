@@ -20,6 +20,13 @@ def one_row(rng):
     return (real(rng.normal(size=(2, 1, 1, 4))),)
 
 
+def near(rng):
+    """Images ever flatter, and one that is flat."""
+    steps = real(rng.normal(size=(7, 2, 3, 4))) * 10.0 ** -real(np.arange(7))[:, None, None, None]
+    steps[-1] = 0
+    return (real(rng.normal(size=(7, 2, 1, 1))) + steps,)
+
+
 def variation(images, kind="anisotropic"):
     """Pixel by pixel; a neighbor beyond the border is the pixel itself."""
     total = 0 * images[:, 0, 0, 0]
@@ -104,6 +111,7 @@ def cases():
             reference=variation,
             settings=tuple({"kind": kind} for kind in KINDS),
             adversarial=ADVERSARIAL,
+            near=near,
             gradient=minus_divergence,
             invariances={
                 "shift of the gray value": lambda x: (x + 0.75,),

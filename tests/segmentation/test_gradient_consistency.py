@@ -29,6 +29,14 @@ def columns(rng):
     return real(rng.normal(size=(3, 2, 5, 1))), real(rng.normal(size=(3, 2, 5, 1)))
 
 
+def near(rng):
+    """Masks ever closer to the image, and equal to it."""
+    images = real(rng.uniform(size=(7, 1, 4, 5)))
+    apart = 10.0 ** -real(np.arange(7))[:, None, None, None]
+    apart[-1] = 0
+    return images + apart * real(rng.normal(size=images.shape)), images
+
+
 def sobel(x):
     """Central differences, smoothed by 1, 2, 1 across; a pixel outside is as the nearest inside."""
 
@@ -125,6 +133,7 @@ def cases():
             loss=gradient_consistency_loss,
             inputs=(hair, lines),
             reference=consistency,
+            near=near,
             adversarial={
                 "the mask is the image": (RAMP, RAMP),
                 "across the image": (RAMP, RAMP[:, :, :, :4].mT.repeat(1, 1, 1, 5)[:, :, :4, :5]),
@@ -177,6 +186,7 @@ def cases():
             loss=image_gradient_loss,
             inputs=(mattes, columns),
             reference=gradients,
+            near=near,
             adversarial={
                 "exact": MATTE,
                 "a constant error": (MATTE[0] + 0.25, MATTE[1]),
