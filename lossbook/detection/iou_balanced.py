@@ -10,7 +10,7 @@ __all__ = ["iou_balanced_classification_loss", "iou_balanced_localization_loss"]
 
 
 def iou_balanced_classification_loss(
-    logits: Tensor, labels: Tensor, ious: Tensor, *, eta: float = 1.5
+    logits: Tensor, labels: Tensor, ious: Tensor, *, eta: float | Tensor = 1.5
 ) -> Tensor:
     """IoU-balanced classification loss, one value per prior.
 
@@ -20,7 +20,8 @@ def iou_balanced_classification_loss(
 
     where i is positive, and CE_i where it is background. The positives together cost what they
     cost without weights; those that overlap their object well get more of it. The weights,
-    normalizer included, get no gradient: with it the sum would be plain cross entropy again.
+    normalizer included, send no gradient to logits and IoUs: with it the sum would be plain cross
+    entropy again. They send one to `eta`.
 
     Args:
         logits: Unnormalized scores, class 0 the background, shape `(P, C)`. No softmax before
@@ -28,7 +29,8 @@ def iou_balanced_classification_loss(
         labels: Integer classes in [0, C), int64, 0 for background, shape `(P,)`.
         ious: Intersection over union of each predicted (decoded) box with its object, in [0, 1],
             shape `(P,)`; ignored where the label is 0. Values are not checked.
-        eta: Exponent, at least 0; 0 is cross entropy. The paper's 1.5 is the default.
+        eta: Exponent, at least 0, a number or a 0-d tensor; 0 is cross entropy. The paper's 1.5
+            is the default.
 
     Returns:
         The loss of each prior, shape `(P,)`, in the dtype of `logits`. Every weight is 1 where
@@ -36,7 +38,8 @@ def iou_balanced_classification_loss(
 
     Raises:
         ValueError: If `logits` is not floating or not of two dimensions, `labels` or `ious` has
-            another shape, or `eta` is negative.
+            another shape, `labels` is not int64, or `eta` is negative or a tensor of another
+            shape.
 
     Reference:
         Wu et al., "IoU-balanced Loss Functions for Single-stage Object Detection", 2019.
@@ -57,17 +60,22 @@ def iou_balanced_classification_loss(
             raise ValueError(
                 f"expected {name} of shape {tuple(logits.shape[:1])}, got {tuple(given.shape)}"
             )
-    if not eta >= 0:
-        raise ValueError(f"expected eta >= 0, got {eta}")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"expected int64 labels, as of labels.long(), got {labels.dtype}")
+    _check(eta=eta)
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    losses = -logits.log_softmax(1, dtype=wide).gather(1, labels.unsqueeze(1)).squeeze(1)
+    losses = _surprise(logits.to(wide), labels)
     # In logarithms neither the power of a small IoU nor the quotient of the sums leaves the dtype.
-    powers = torch.xlogy(eta, ious.detach().to(wide))
+    overlaps = ious.detach().to(wide)
+    apart = ~(overlaps > 0)
+    powers = (eta * overlaps.masked_fill(apart, 1).log()).masked_fill(apart & (eta > 0), -torch.inf)
     costs = losses.detach().log().where(labels > 0, -torch.inf)
-    total = (powers + costs).logsumexp(0)
-    weights = (powers + costs.logsumexp(0) - total).exp()
-    weights = weights.where((costs > -torch.inf) & total.isfinite(), 1)
+    # Where the sum is 0 or inf its logarithm would send a nan back to eta.
+    usable = (powers + costs).detach().logsumexp(0).isfinite()
+    total = (powers + costs).where(usable, 0).logsumexp(0)
+    weights = powers + costs.logsumexp(0) - total
+    weights = weights.where(usable & (costs > -torch.inf), 0).exp()
     return (weights * losses).to(logits.dtype)
 
 
@@ -76,8 +84,8 @@ def iou_balanced_localization_loss(
     target_offsets: Tensor,
     ious: Tensor,
     *,
-    lam: float = 1.5,
-    beta: float = 1.0,
+    lam: float | Tensor = 1.5,
+    beta: float | Tensor = 1.0,
 ) -> Tensor:
     """IoU-balanced localization loss, one value per box.
 
@@ -86,17 +94,17 @@ def iou_balanced_localization_loss(
         loss = IoU^lam sum_4 smooth_l1(r)
 
     The smooth L1 loss is r^2 / (2 beta) up to |r| = beta and |r| - beta / 2 beyond. Boxes far off
-    pull less, the nearly right ones take the lead. The weight gets no gradient.
+    pull less, the nearly right ones take the lead. The weight sends no gradient to the IoUs.
 
     Args:
         offsets: Predicted offsets of the positives, as of `encode_boxes`, shape `(P, 4)`.
         target_offsets: True offsets, shape `(P, 4)`.
         ious: Intersection over union of each predicted (decoded) box with its object, in [0, 1],
             shape `(P,)`. Values are not checked.
-        lam: Exponent lambda, at least 0; 0 is the plain smooth L1 loss. The paper's 1.5 is the
-            default.
-        beta: Residual at which the loss turns linear, at least 0. The default 1.0 is that of
-            Fast R-CNN.
+        lam: Exponent lambda, at least 0, a number or a 0-d tensor; 0 is the plain smooth L1 loss.
+            The paper's 1.5 is the default.
+        beta: Residual at which the loss turns linear, at least 0, a number or a 0-d tensor; 0 is
+            |r|. The default 1.0 is that of Fast R-CNN.
 
     Returns:
         The loss of each box, shape `(P,)`, in the dtype of `offsets`. The paper multiplies their
@@ -104,7 +112,7 @@ def iou_balanced_localization_loss(
 
     Raises:
         ValueError: If `offsets` is not floating or not of shape `(P, 4)`, the shapes disagree, or
-            `lam` or `beta` is negative.
+            `lam` or `beta` is negative or a tensor of another shape.
 
     Reference:
         Wu et al., "IoU-balanced Loss Functions for Single-stage Object Detection", 2019.
@@ -129,15 +137,37 @@ def iou_balanced_localization_loss(
         raise ValueError(
             f"expected ious of shape {tuple(offsets.shape[:1])}, got {tuple(ious.shape)}"
         )
-    for name, setting in {"lam": lam, "beta": beta}.items():
-        if not setting >= 0:
+    _check(lam=lam, beta=beta)
+
+    wide = torch.promote_types(
+        torch.promote_types(offsets.dtype, target_offsets.dtype), torch.float32
+    )
+    residuals = offsets.to(wide) - target_offsets.to(wide)
+    # A beta of 0, or one that rounds to it, leaves |r|: the inverse ends where it would not fit.
+    least = torch.finfo(wide).tiny
+    beta = (residuals.new_zeros(()) + beta).to(wide)
+    inverse = beta.where(beta >= least, 1).reciprocal().where(beta >= least, 1 / least)
+    clipped = (residuals * inverse).clamp(-1, 1)
+    losses = clipped * (residuals - beta / 2 * clipped)
+    return (ious.detach().to(wide) ** lam * losses.sum(1)).to(offsets.dtype)
+
+
+def _check(**settings: float | Tensor) -> None:
+    for name, setting in settings.items():
+        if isinstance(setting, Tensor):
+            if setting.dim():
+                raise ValueError(
+                    f"expected {name} to be a number or a 0-d tensor, "
+                    f"got shape {tuple(setting.shape)}"
+                )
+        elif not setting >= 0:
             raise ValueError(f"expected {name} >= 0, got {setting}")
 
-    wide = torch.promote_types(offsets.dtype, torch.float32)
-    residuals = offsets.to(wide) - target_offsets.to(wide)
-    if beta < torch.finfo(wide).tiny:
-        losses = residuals.abs()  # A beta of 0, or one that would round to it.
-    else:
-        clipped = (residuals / beta).clamp(-1, 1)
-        losses = clipped * (residuals - beta * clipped / 2)
-    return (ious.detach().to(wide) ** lam * losses.sum(1)).to(offsets.dtype)
+
+def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log of the softmax at the label, with its digits where that is nearly 1."""
+    top = logits.detach().amax(-1, keepdim=True)
+    label = labels.unsqueeze(-1)
+    lead = (logits.gather(-1, label) - top).squeeze(-1)
+    others = (logits - top).scatter(-1, label, -torch.inf).exp().sum(-1)
+    return (others + lead.expm1()).log1p() - lead

@@ -15,8 +15,8 @@ def multibox_loss(
     target_offsets: Tensor,
     labels: Tensor,
     *,
-    alpha: float = 1.0,
-    negative_ratio: float = 3.0,
+    alpha: float | Tensor = 1.0,
+    negative_ratio: float | Tensor = 3.0,
 ) -> Tensor:
     """Multibox loss of SSD, one value per image.
 
@@ -36,16 +36,19 @@ def multibox_loss(
         target_offsets: True offsets, shape `(N, P, 4)`; ignored, whatever they are, where the
             label is 0.
         labels: Integer classes in [0, C), int64, 0 for background, shape `(N, P)`.
-        alpha: Weight of the offsets, at least 0. The paper's 1.0 is the default.
-        negative_ratio: Negatives for each positive, at least 0. The paper's 3.0 is the default.
+        alpha: Weight of the offsets, at least 0, a number or a 0-d tensor. The paper's 1.0 is the
+            default.
+        negative_ratio: Negatives for each positive, at least 0, a number or a 0-d tensor, which
+            gets no gradient: it only counts. The paper's 3.0 is the default.
 
     Returns:
-        The loss of each image, shape `(N,)`, in the dtype of `logits`. The paper divides the sum
-        over a batch by its positives: the mean of these values weighted by (labels > 0).sum(1).
+        The loss of each image, shape `(N,)`, in the dtype of `box_offsets`. The paper divides the
+        sum over a batch by its positives: the mean of these values weighted by (labels > 0).sum(1).
 
     Raises:
-        ValueError: If `logits` is not floating or not of three dimensions, the shapes disagree,
-            or `alpha` or `negative_ratio` is negative.
+        ValueError: If `logits` is not floating or not of three dimensions, `box_offsets` is not
+            floating, the shapes disagree, `labels` is not int64, or `alpha` or `negative_ratio` is
+            negative or a tensor of another shape.
 
     Reference:
         Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, eq. 1. arXiv:1512.02325
@@ -65,31 +68,52 @@ def multibox_loss(
     for name, given in {"box_offsets": box_offsets, "target_offsets": target_offsets}.items():
         if given.shape != expected:
             raise ValueError(f"expected {name} of shape {expected}, got {tuple(given.shape)}")
+    if not box_offsets.is_floating_point():
+        raise ValueError(f"expected floating box_offsets, got {box_offsets.dtype}")
     if labels.shape != logits.shape[:2]:
         raise ValueError(
             f"expected labels of shape {tuple(logits.shape[:2])}, got {tuple(labels.shape)}"
         )
-    if not alpha >= 0:
-        raise ValueError(f"expected alpha >= 0, got {alpha}")
-    if not negative_ratio >= 0:
-        raise ValueError(f"expected negative_ratio >= 0, got {negative_ratio}")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"expected int64 labels, as of labels.long(), got {labels.dtype}")
+    for name, setting in {"alpha": alpha, "negative_ratio": negative_ratio}.items():
+        if isinstance(setting, Tensor):
+            if setting.dim():
+                raise ValueError(
+                    f"expected {name} to be a number or a 0-d tensor, "
+                    f"got shape {tuple(setting.shape)}"
+                )
+        elif not setting >= 0:
+            raise ValueError(f"expected {name} >= 0, got {setting}")
 
-    wide = torch.promote_types(logits.dtype, torch.float32)
+    wide = torch.promote_types(
+        torch.promote_types(box_offsets.dtype, logits.dtype),
+        torch.promote_types(target_offsets.dtype, torch.float32),
+    )
     positive = labels > 0
     counts = positive.sum(1)
-    log_p = logits.log_softmax(2, dtype=wide).gather(2, labels.unsqueeze(2)).squeeze(2)
+    losses = _surprise(logits.to(wide), labels)
 
     # Positives stand last in the order, so that a large ratio just keeps every negative.
-    order = log_p.detach().masked_fill(positive, torch.inf).argsort(1)
+    order = losses.detach().masked_fill(positive, -torch.inf).argsort(1, descending=True)
     ranks = torch.arange(1, labels.shape[1] + 1, device=labels.device)
     hard = torch.zeros_like(positive).scatter(1, order, ranks <= negative_ratio * counts[:, None])
-    confidence = -log_p.where(positive | hard, 0).sum(1)
+    confidence = losses.where(positive | hard, 0).sum(1)
 
     residuals = box_offsets.to(wide) - target_offsets.to(wide)
     residuals = residuals.where(positive.unsqueeze(2), 0)
     clipped = residuals.clamp(-1, 1)
     location = (clipped * (residuals - clipped / 2)).sum((1, 2))
-    return ((confidence + alpha * location) / counts.clamp_min(1)).to(logits.dtype)
+    return ((confidence + alpha * location) / counts.clamp_min(1)).to(box_offsets.dtype)
+
+
+def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log of the softmax at the label, with its digits where that is nearly 1."""
+    top = logits.detach().amax(-1, keepdim=True)
+    label = labels.unsqueeze(-1)
+    lead = (logits.gather(-1, label) - top).squeeze(-1)
+    others = (logits - top).scatter(-1, label, -torch.inf).exp().sum(-1)
+    return (others + lead.expm1()).log1p() - lead
 
 
 def match_priors(
@@ -117,7 +141,8 @@ def match_priors(
         `priors`; and the label of each prior, shape `(P,)`. Both are 0 where nothing matches.
 
     Raises:
-        ValueError: If `priors` is not floating, the shapes disagree, or `threshold` is negative.
+        ValueError: If `priors` is not floating, the shapes disagree, `labels` are uint8, or
+            `threshold` is negative.
 
     Reference:
         Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, sec. 2.2. arXiv:1512.02325
@@ -138,6 +163,8 @@ def match_priors(
         raise ValueError(
             f"expected labels of shape {tuple(boxes.shape[:1])}, got {tuple(labels.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected integer labels, as of labels.long(), got torch.uint8")
     if not threshold >= 0:
         raise ValueError(f"expected threshold >= 0, got {threshold}")
     P, G = len(priors), len(boxes)
@@ -164,7 +191,7 @@ def match_priors(
         free.index_fill_(0, box, 0).index_fill_(1, prior, 0)
 
     found = match >= 0
-    offsets = encode_boxes(boxes[match], priors)
+    offsets = encode_boxes(boxes.to(wide)[match], priors).to(priors.dtype)
     return offsets.where(found[:, None], 0), labels[match].where(found, 0)
 
 
@@ -186,11 +213,11 @@ def encode_boxes(
             paper has none; the defaults are those of its released code.
 
     Returns:
-        Offsets (x, y, width, height), shape `(P, 4)`, in the dtype of `priors`.
+        Offsets (x, y, width, height), shape `(P, 4)`, in the dtype of `boxes`.
 
     Raises:
-        ValueError: If `priors` is not floating, the shapes are not `(P, 4)`, or `variances` are
-            not two positive numbers.
+        ValueError: If `boxes` or `priors` is not floating, the shapes are not `(P, 4)`, or
+            `variances` are not two positive numbers.
 
     Reference:
         Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, eq. 2. arXiv:1512.02325
@@ -202,13 +229,15 @@ def encode_boxes(
         tensor([[2.5000, 2.5000, 2.0273, 0.0000]])
     """
     _check("priors", priors, "boxes", boxes, variances)
+    if not boxes.is_floating_point():
+        raise ValueError(f"expected floating boxes, got {boxes.dtype}")
 
-    wide = torch.promote_types(priors.dtype, torch.float32)
+    wide = torch.promote_types(torch.promote_types(boxes.dtype, priors.dtype), torch.float32)
     centers, sizes = priors.to(wide).chunk(2, 1)
     lows, highs = boxes.to(wide).chunk(2, 1)
     shifts = ((lows + highs) / 2 - centers) / sizes / variances[0]
     scales = ((highs - lows) / sizes).log() / variances[1]
-    return torch.cat([shifts, scales], 1).to(priors.dtype)
+    return torch.cat([shifts, scales], 1).to(boxes.dtype)
 
 
 def decode_boxes(
@@ -245,7 +274,7 @@ def decode_boxes(
     """
     _check("offsets", offsets, "priors", priors, variances)
 
-    wide = torch.promote_types(offsets.dtype, torch.float32)
+    wide = torch.promote_types(torch.promote_types(offsets.dtype, priors.dtype), torch.float32)
     centers, sizes = priors.to(wide).chunk(2, 1)
     shifts, scales = offsets.to(wide).chunk(2, 1)
     middles = centers + sizes * (variances[0] * shifts)

@@ -4,6 +4,7 @@ Chapter: https://lossbook.example/sequence/ctc/
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ __all__ = ["ctc_loss"]
 def ctc_loss(
     logits: Tensor,
     labels: Tensor,
-    logit_lengths: Tensor,
-    label_lengths: Tensor,
+    logit_lengths: Tensor | Sequence[int],
+    label_lengths: Tensor | Sequence[int],
     *,
     blank: int = 0,
 ) -> Tensor:
@@ -39,9 +40,10 @@ def ctc_loss(
         logits: Unnormalized scores, shape `(N, T, C)`. No softmax before this loss.
         labels: Integer classes in [0, C) without the blank, int64, shape `(N, L)`. Entries past
             `label_lengths` are ignored, whatever they hold.
-        logit_lengths: Number of frames of each sequence, in [0, T], int64, shape `(N,)`. Frames
-            past it are ignored.
-        label_lengths: Number of labels of each sequence, in [0, L], int64, shape `(N,)`.
+        logit_lengths: Number of frames of each sequence, in [0, T], integers, shape `(N,)`: a
+            tensor or a list. Frames past it are ignored.
+        label_lengths: Number of labels of each sequence, in [0, L], integers, shape `(N,)`: a
+            tensor or a list.
         blank: Class that says nothing, in [0, C). The default 0 is PyTorch's; the paper names no
             index.
 
@@ -50,8 +52,9 @@ def ctc_loss(
 
     Raises:
         ValueError: If `logits` is not floating or not of three dimensions, another shape does not
-            match, `blank` is outside [0, C), a length is out of range, or a label is outside
-            [0, C) or the blank. The checks read values, which waits for a GPU.
+            match, `labels` is not int64, lengths are not integers, `blank` is outside [0, C), a
+            length is out of range, or a label is outside [0, C) or the blank. The checks read
+            values, which waits for a GPU.
 
     Reference:
         Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data
@@ -73,10 +76,16 @@ def ctc_loss(
     L = labels.shape[1]
     if not 0 <= blank < C:
         raise ValueError(f"expected blank in [0, {C}), got {blank}")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"expected int64 labels, as of labels.long(), got {labels.dtype}")
+    logit_lengths = torch.as_tensor(logit_lengths, device=logits.device)
+    label_lengths = torch.as_tensor(label_lengths, device=logits.device)
     for name, lengths, most in (
         ("logit_lengths", logit_lengths, T),
         ("label_lengths", label_lengths, L),
     ):
+        if N and lengths.is_floating_point():
+            raise ValueError(f"expected integer {name}, got {lengths.dtype}")
         if lengths.shape != (N,):
             raise ValueError(f"expected {name} of shape ({N},), got {tuple(lengths.shape)}")
         wrong = lengths[(lengths < 0) | (lengths > most)]
@@ -88,9 +97,9 @@ def ctc_loss(
         raise ValueError(f"expected labels in [0, {C}) other than blank = {blank}, got {wrong[0]}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    inputs = logits.to(wide), labels, logit_lengths, label_lengths
+    inputs = logits.to(wide), labels, logit_lengths.long(), label_lengths.long()
     if torch.is_grad_enabled() and logits.requires_grad:
-        losses: Tensor = _CTC.apply(blank, *inputs)  # type: ignore[no-untyped-call]
+        losses, _ = _CTC.apply(blank, *inputs)  # type: ignore[no-untyped-call]
     else:
         losses, _ = _forward_backward(blank, *inputs, with_slopes=False)
     return losses.to(logits.dtype)
@@ -100,18 +109,30 @@ class _CTC(torch.autograd.Function):
     """Computes the gradient along with the loss, so that no step of the recursion is kept."""
 
     @staticmethod
-    def forward(ctx: Any, blank: int, *inputs: Tensor) -> Tensor:
-        ctx.blank = blank
-        losses, slopes = _forward_backward(blank, *inputs)
-        ctx.save_for_backward(*inputs, slopes)
-        return losses
+    def forward(blank: int, *inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        return _forward_backward(blank, *inputs)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.blank, *tensors = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*tensors, output[1])
+        ctx.save_for_forward(*tensors, output[1])
+
+    @staticmethod
+    def slopes(ctx: Any) -> Tensor:
         *inputs, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # For second derivatives: record how the slopes come about.
             _, slopes = _forward_backward(ctx.blank, *inputs)
-        return None, slopes * gradient[:, None, None], None, None, None
+        return slopes
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        return None, _CTC.slopes(ctx) * gradient[:, None, None], None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None]:
+        return (_CTC.slopes(ctx) * tangents[1]).sum((1, 2)), None
 
 
 def _forward_backward(

@@ -29,6 +29,20 @@ def matched(rng):
     return offsets, targets, real(rng.uniform(0.1, 1, size=5))
 
 
+def near(rng):
+    """Logits that are ever more sure of the label."""
+    labels = integer(rng.integers(0, 4, 7))
+    sure = real(rng.normal(size=(7, 4))) + F.one_hot(labels, 4) * 2.5 * real(np.arange(7))[:, None]
+    return sure, labels, real(rng.uniform(0.1, 1, size=7))
+
+
+def near_boxes(rng):
+    targets = real(rng.normal(size=(7, 4)))
+    apart = 10.0 ** -real(np.arange(7))[:, None]
+    apart[-1] = 0
+    return targets + apart * real(rng.normal(size=(7, 4))), targets, real(rng.uniform(size=7))
+
+
 def cross_entropies(logits, labels):
     return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
 
@@ -138,6 +152,22 @@ def cases():
             # Where one positive costs next to nothing, and no other overlaps, the weight is the
             # quotient of a cross entropy that has lost its digits.
             domains={0: (-5.0, 5.0), 2: (0.0, 1.0)},
+            ranges={"eta": (0.0, 4.0)},
+            near=near,
+            infinite={
+                "a class ruled out": (
+                    (real([[0.0, 0.0, -math.inf]]), integer([1]), real([0.5])),
+                    real([math.log(2)]),
+                ),
+                "all others ruled out": (
+                    (real([[-math.inf, 0.0], [0.0, 0.0]]), integer([1, 0]), real([0.5, 0.5])),
+                    real([0.0, math.log(2)]),
+                ),
+                "the label's": (
+                    (real([[0.0, -math.inf], [0.0, 0.0]]), integer([1, 0]), real([0.5, 0.5])),
+                    real([math.inf, math.log(2)]),
+                ),
+            },
             detached=(2,),
             gradient=balanced_slope,
             invariances={
@@ -181,7 +211,9 @@ def cases():
                 ((ROWS, LABELS, IOUS[:1]), {}, r"ious of shape \(2,\), got \(1,\)"),
                 ((ROWS, LABELS, IOUS[:, None]), {}, r"ious of shape \(2,\), got \(2, 1\)"),
                 ((ROWS, LABELS, IOUS[0]), {}, r"ious of shape \(2,\), got \(\)"),
+                ((ROWS, LABELS.byte(), IOUS), {}, r"labels.long\(\), got torch.uint8"),
                 (given, {"eta": -0.5}, "eta >= 0, got -0.5"),
+                (given, {"eta": IOUS}, r"eta to be a number or a 0-d tensor, got shape \(2,\)"),
                 (given, {"eta": math.nan}, "eta >= 0, got nan"),
             ],
             facts={
@@ -192,6 +224,7 @@ def cases():
             },
             exempt={
                 "gradient/finite differences": "finite differences move the detached weights, too",
+                "shapes": "class 0 is the background, not to be exchanged; a form has two classes",
                 "second gradient": "finite differences move the detached weights, too",
             },
         ),
@@ -202,6 +235,8 @@ def cases():
             settings=({}, {"lam": 0.0}, {"beta": 0.0}, {"lam": 1.0, "beta": 1 / 9}),
             adversarial=BOXES,
             domains={2: (0.0, 1.0)},
+            ranges={"lam": (0.0, 3.0), "beta": (0.0, 2.0)},
+            near=near_boxes,
             detached=(2,),
             gradient=located_slope,
             invariances={
@@ -232,6 +267,8 @@ def cases():
                 ((FOUR, FOUR, IOUS[:1]), {}, r"ious of shape \(2,\), got \(1,\)"),
                 ((FOUR, FOUR, IOUS[:, None]), {}, r"ious of shape \(2,\), got \(2, 1\)"),
                 (boxes, {"lam": -1.0}, "lam >= 0, got -1.0"),
+                (boxes, {"lam": IOUS}, r"lam to be a number or a 0-d tensor, got shape \(2,\)"),
+                (boxes, {"beta": IOUS}, r"beta to be a number or a 0-d tensor, got shape \(2,\)"),
                 (boxes, {"lam": math.nan}, "lam >= 0, got nan"),
                 (boxes, {"beta": -0.1}, "beta >= 0, got -0.1"),
                 (boxes, {"beta": math.nan}, "beta >= 0, got nan"),

@@ -21,6 +21,14 @@ def images(rng):
     return offsets, real(rng.normal(size=(3, 8, 4)) * 2), targets, LABELS
 
 
+def near(rng):
+    """Images ever more sure and ever nearer."""
+    labels, targets = LABELS[integer([0, 1, 0, 1, 0, 1, 0])], real(rng.normal(size=(7, 8, 4)))
+    steps = real(np.arange(7))[:, None, None]
+    sure = real(rng.normal(size=(7, 8, 4))) + F.one_hot(labels, 4) * 2.5 * steps
+    return targets + 10.0**-steps * real(rng.normal(size=(7, 8, 4))), sure, targets, labels
+
+
 def hardest(costs, labels, negative_ratio):
     """The positives of an image and its chosen negatives, as lists of indices."""
     positives = [i for i, label in enumerate(labels) if label > 0]
@@ -157,7 +165,10 @@ PRIOR = real([[3.0, 3.0, 2.0, 4.0]])
 ZEROS, SCORES = torch.zeros(2, 3, 4), torch.zeros(2, 3, 5)
 NONE = torch.zeros(2, 3, dtype=torch.int64)
 ROWS = torch.ones(2, 4)
-HELPER = {"facts/passes": "a change of coordinates, not a loss"}
+HELPER = {
+    "facts/passes": "a change of coordinates, not a loss",
+    "next to the optimum": "a change of coordinates, not a loss",
+}
 
 
 def cases():
@@ -178,6 +189,26 @@ def cases():
                 {"negative_ratio": 2.5},
             ),
             adversarial=ADVERSARIAL,
+            ranges={"alpha": (0.0, 2.0), "negative_ratio": (0.0, 4.0)},
+            near=near,
+            infinite={
+                "ruled out": (
+                    one_image([[0.0, -math.inf, 0.0], [0.0, 0.0, -math.inf]], [2, 0]),
+                    real([2 * math.log(2)]),
+                ),
+                "sure and right": (
+                    one_image([[-math.inf, 0.0], [0.0, -math.inf]], [1, 0]),
+                    real([0]),
+                ),
+                "a wrong negative": (
+                    one_image([[0.0, 0.0], [-math.inf, 0.0]], [1, 0]),
+                    real([math.inf]),
+                ),
+            },
+            exempt={
+                "settings/gradient of negative_ratio": "it counts, and jumps where the count does",
+                "shapes": "class 0 is the background; most adversarial inputs have two classes",
+            },
             gradient=ssd_slope,
             invariances={
                 "order of the priors": lambda b, z, t, y: (*(x.flip(1) for x in (b, z, t, y)),),
@@ -241,6 +272,10 @@ def cases():
                     r"labels of shape .* got \(2, 1\)",
                 ),
                 ((ZEROS, SCORES, ZEROS, NONE[0]), {}, r"labels of shape \(2, 3\), got \(3,\)"),
+                ((ZEROS.long(), SCORES, ZEROS, NONE), {}, "floating box_offsets, got torch.int64"),
+                ((ZEROS, SCORES, ZEROS, NONE.byte()), {}, r"labels.long\(\), got torch.uint8"),
+                (given, {"alpha": torch.ones(2)}, r"alpha .* 0-d tensor, got shape \(2,\)"),
+                (given, {"negative_ratio": torch.ones(2)}, r"negative_ratio .* got shape \(2,\)"),
                 (given, {"alpha": -1.0}, "alpha >= 0, got -1.0"),
                 (given, {"alpha": math.nan}, "alpha >= 0, got nan"),
                 (given, {"negative_ratio": -1.0}, "negative_ratio >= 0, got -1.0"),
@@ -281,6 +316,7 @@ def cases():
             },
             peers={"monai": monai_encode},
             errors=[
+                ((ROWS.long(), ROWS), {}, "floating boxes, got torch.int64"),
                 ((ROWS, ROWS.long()), {}, r"floating priors of shape \(P, 4\), got torch.int64"),
                 ((ROWS, ROWS[0]), {}, r"priors of shape \(P, 4\), got .* \(4,\)"),
                 ((ROWS[:, :3], ROWS[:, :3]), {}, r"priors of shape \(P, 4\), got .* \(2, 3\)"),

@@ -212,6 +212,7 @@ def cases():
             errors=[
                 ((X[0], Y, TIMES, SIZES), {}, r"shape \(N, T, C\), got torch.float64 \(3, 4\)"),
                 ((X.long(), Y, TIMES, SIZES), {}, "floating logits .* got torch.int64"),
+                ((X, Y.byte(), TIMES, SIZES), {}, r"labels.long\(\), got torch.uint8"),
                 ((X, Y[0], TIMES, SIZES), {}, r"labels of shape \(2, L\), got \(2,\)"),
                 ((X, Y[:1], TIMES, SIZES), {}, r"labels of shape \(2, L\), got \(1, 2\)"),
                 ((X, Y, TIMES[:1], SIZES), {}, r"logit_lengths of shape \(2,\), got \(1,\)"),
@@ -236,7 +237,22 @@ def cases():
                 "chance": (row(np.zeros((3, 4)), [1, 2]), math.log(64 / 5)),
                 "convex": False,
             },
+            infinite={
+                "another class ruled out": (
+                    row([[0, 0, -math.inf, -math.inf]], [1]),
+                    real([math.log(2)]),
+                ),
+                "all but the label ruled out": (
+                    row([[-math.inf, 0, -math.inf, -math.inf]] * 2, [1]),
+                    real([0.0]),
+                ),
+                "the label ruled out": (row([[0, -math.inf, 0, 0]], [1]), real([math.inf])),
+            },
             exempt={
+                "next to the optimum": "it adds up rounded log-probabilities of frames",
+                "shapes": "class 0 says nothing; an own test has two classes",
+                "modes/meta": "the checks read the labels and the lengths",
+                "modes/torch.func.hessian": "it takes vmap",
                 "vmap": "the checks read the labels and the lengths",
                 "compile": "the checks read the labels and the lengths",
                 "inductor": "the checks read the labels and the lengths",
@@ -244,6 +260,20 @@ def cases():
             },
         )
     ]
+
+
+def test_two_classes():
+    logits, labels = (
+        real(np.random.default_rng(0).normal(size=(2, 4, 2))),
+        integer([[1, 1], [1, 0]]),
+    )
+    expected = torch_ctc(logits, labels, integer([4, 3]), integer([2, 1]))
+    torch.testing.assert_close(ctc_loss(logits, labels, [4, 3], [2, 1]), expected)
+
+
+def test_lengths_are_integers():
+    with pytest.raises(ValueError, match=r"integer logit_lengths, got torch\.float32"):
+        ctc_loss(X, Y, [3.0, 2.0], SIZES)
 
 
 def test_values_by_hand():
