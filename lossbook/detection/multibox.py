@@ -191,7 +191,7 @@ def match_priors(
         free.index_fill_(0, box, 0).index_fill_(1, prior, 0)
 
     found = match >= 0
-    offsets = encode_boxes(boxes.to(wide)[match], priors).to(priors.dtype)
+    offsets = encode_boxes(boxes[match], priors)
     return offsets.where(found[:, None], 0), labels[match].where(found, 0)
 
 
@@ -213,11 +213,11 @@ def encode_boxes(
             paper has none; the defaults are those of its released code.
 
     Returns:
-        Offsets (x, y, width, height), shape `(P, 4)`, in the dtype of `boxes`.
+        Offsets (x, y, width, height), shape `(P, 4)`, in the dtype of `priors`.
 
     Raises:
-        ValueError: If `boxes` or `priors` is not floating, the shapes are not `(P, 4)`, or
-            `variances` are not two positive numbers.
+        ValueError: If `priors` is not floating, the shapes are not `(P, 4)`, or `variances` are
+            not two positive numbers.
 
     Reference:
         Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, eq. 2. arXiv:1512.02325
@@ -229,15 +229,13 @@ def encode_boxes(
         tensor([[2.5000, 2.5000, 2.0273, 0.0000]])
     """
     _check("priors", priors, "boxes", boxes, variances)
-    if not boxes.is_floating_point():
-        raise ValueError(f"expected floating boxes, got {boxes.dtype}")
 
     wide = torch.promote_types(torch.promote_types(boxes.dtype, priors.dtype), torch.float32)
     centers, sizes = priors.to(wide).chunk(2, 1)
     lows, highs = boxes.to(wide).chunk(2, 1)
     shifts = ((lows + highs) / 2 - centers) / sizes / variances[0]
     scales = ((highs - lows) / sizes).log() / variances[1]
-    return torch.cat([shifts, scales], 1).to(boxes.dtype)
+    return torch.cat([shifts, scales], 1).to(priors.dtype)
 
 
 def decode_boxes(

@@ -99,7 +99,7 @@ def ctc_loss(
     wide = torch.promote_types(logits.dtype, torch.float32)
     inputs = logits.to(wide), labels, logit_lengths.long(), label_lengths.long()
     if torch.is_grad_enabled() and logits.requires_grad:
-        losses, _ = _CTC.apply(blank, *inputs)  # type: ignore[no-untyped-call]
+        losses: Tensor = _CTC.apply(blank, *inputs)[0]  # type: ignore[no-untyped-call]
     else:
         losses, _ = _forward_backward(blank, *inputs, with_slopes=False)
     return losses.to(logits.dtype)
@@ -120,7 +120,7 @@ class _CTC(torch.autograd.Function):
         ctx.save_for_forward(*tensors, output[1])
 
     @staticmethod
-    def slopes(ctx: Any) -> Tensor:
+    def slopes(ctx: Any) -> Any:
         *inputs, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # For second derivatives: record how the slopes come about.
             _, slopes = _forward_backward(ctx.blank, *inputs)
