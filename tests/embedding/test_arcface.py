@@ -21,6 +21,13 @@ def flat(rng):
     return x, real([[1.0, 0.2], [-2.0, 0.1], [0.3, 1.5]]), integer([2, 0, 1, 0])
 
 
+def near(rng):
+    """Embeddings from 1 down to 1e-6 from prototypes at right angles to each other."""
+    w = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(w + steps * rng.normal(size=(8, 8))), real(w), integer(np.arange(8))
+
+
 def cosines(x, prototypes):
     dots = (x[:, None] * prototypes).sum(2)
     lengths = np.sqrt((x * x).sum(1)[:, None] * (prototypes * prototypes).sum(1))
@@ -100,12 +107,14 @@ def errors():
         ((ROWS, WEIGHTS[0], LABELS), {}, r"prototypes of shape \(C, 3\), got \(3,\)"),
         ((ROWS[0], WEIGHTS, LABELS), {}, r"embeddings of shape \(N, D\)"),
         ((ROWS.long(), WEIGHTS, LABELS), {}, "floating embeddings .* got torch.int64"),
+        ((ROWS, WEIGHTS.long(), LABELS), {}, "floating prototypes, got torch.int64"),
     ]
 
 
 # Of a vector of length 1e-5 the gradient is beyond float16; zero vectors stand above.
 COMMON = {
     "inputs": (faces, flat),
+    "near": near,
     "batch": (0, 2),
     "classes": {1: 0, 2: 0},
     "domains": {0: (0.05, 100.0), 1: (0.05, 100.0)},
@@ -124,6 +133,8 @@ def cases():
                 {"margin": math.pi / 2, "scale": 8.0},
                 {"margin": 1.2, "scale": 0.0},
             ),
+            # cos(theta + margin) jumps where theta + margin is pi; both ends are tried.
+            ranges={"scale": (0.0, 20.0), "margin": (0.0, math.pi / 2)},
             adversarial=ADVERSARIAL | HUGE,
             invariances={"lengths": lambda x, w, y: (3 * x, w / 7, y)},
             relations={

@@ -14,6 +14,13 @@ def batch(rng):
     return real(rng.normal(size=(6, 3))), real(rng.normal(size=(5, 3))), integer([4, 0, 4, 2, 0, 4])
 
 
+def near(rng):
+    """Embeddings from 1 down to 1e-6 from their centers, and one at its own."""
+    centers = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(centers + steps * rng.normal(size=(8, 3))), real(centers), integer(np.arange(8))
+
+
 def half_squared(embeddings, centers, labels):
     rows = [((x - centers[y]) ** 2).sum() / 2 for x, y in zip(embeddings, labels, strict=True)]
     return np.stack(rows) if rows else np.zeros(0)
@@ -61,6 +68,7 @@ def errors():
         ((ROWS, CENTERS[0], LABELS), {}, r"centers of shape \(C, 3\), got \(3,\)"),
         ((ROWS[0], CENTERS, LABELS), {}, r"embeddings of shape \(N, D\)"),
         ((ROWS.long(), CENTERS, LABELS), {}, "floating embeddings .* got torch.int64"),
+        ((ROWS, CENTERS.long(), LABELS), {}, "floating centers, got torch.int64"),
     ]
 
 
@@ -74,6 +82,7 @@ def cases():
             adversarial=ADVERSARIAL,
             detached=(1,),
             gradient=slope,
+            near=near,
             batch=(0, 2),
             classes={1: 0, 2: 0},
             invariances={"shift of both": lambda x, c, y: (x + 0.75, c + 0.75, y)},
@@ -124,6 +133,9 @@ def cases():
                 "gradient/finite differences": "an update rule, not a loss",
                 "second gradient": "an update rule, not a loss",
                 "facts/passes": "an update rule, not a loss",
+                "next to the optimum": "an update rule, not a loss",
+                "dtypes/mixed": "the new centers have the dtype of the old ones",
+                "peers": "no library here has it",
             },
         ),
     ]

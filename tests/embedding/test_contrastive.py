@@ -18,6 +18,13 @@ def pairs(rng):
     )
 
 
+def near(rng):
+    """Pairs from 1 down to 1e-6 apart, and one pair of equals."""
+    u = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(u), real(u + steps * rng.normal(size=(8, 3))), torch.tensor([True] * 8)
+
+
 def contrastive(embeddings1, embeddings2, is_same, margin=1.0):
     """Equation 4 with its Y, 0 for similar pairs."""
     y = 1 - is_same.astype(int)
@@ -69,6 +76,11 @@ def cases():
             settings=({}, {"margin": 0.5}, {"margin": 5.0}),
             adversarial=ADVERSARIAL,
             gradient=slope,
+            ranges={"margin": (0.0, 5.0)},
+            near=near,
+            exempt={
+                "peers": "the library's losses of pairs are of other forms: see the test below"
+            },
             invariances={
                 "swap": lambda x, y, same: (y, x, same),
                 "shift of both": lambda x, y, same: (x + 0.75, y + 0.75, same),
@@ -102,6 +114,7 @@ def cases():
                 ((*ROWS, SAME.double()), {}, "bool is_same .* got torch.float64"),
                 ((torch.zeros(3), torch.zeros(3), TRUE), {}, r"embeddings1 of shape \(N, D\)"),
                 ((integer([[1]]), real([[1.0]]), TRUE), {}, "floating embeddings1"),
+                ((real([[1.0]]), integer([[1]]), TRUE), {}, "floating embeddings2"),
             ],
             facts={
                 "range": (0.0, math.inf),

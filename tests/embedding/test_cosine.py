@@ -15,6 +15,13 @@ def blocks(rng):
     return real(rng.normal(size=(2, 3, 4))), real(rng.normal(size=(2, 3, 4)))
 
 
+def near(rng):
+    """Pairs from 1 down to 1e-6 apart, and one pair of equals."""
+    u = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(u), real(u + steps * rng.normal(size=(8, 3)))
+
+
 def labeled_pairs(rng):
     return *pairs(rng), integer([1, -1, -1, 1, -1])
 
@@ -91,6 +98,7 @@ def cases():
             settings=({}, {"dim": 1}),
             adversarial=ADVERSARIAL,
             gradient=distance_slope,
+            near=near,
             invariances={
                 "lengths": lambda u, v: (3 * u, v / 7),
                 "swap": lambda u, v: (v, u),
@@ -126,6 +134,8 @@ def cases():
             inputs=labeled_pairs,
             reference=pair_loss,
             settings=({}, {"margin": 0.5}, {"margin": -0.4}),
+            ranges={"margin": (-1.0, 1.0)},
+            near=lambda rng: (*near(rng), integer([1] * 8)),
             adversarial={
                 f"{name}, target {t}": (u, v, integer([t] * len(u)))
                 for name, (u, v) in ADVERSARIAL.items()
@@ -154,6 +164,7 @@ def cases():
                 ((ROWS[0], ROWS[1][0], torch.ones(2)), {}, r"embeddings2 of shape \(2, 3\)"),
                 ((ROWS[0][0], ROWS[1][0], torch.tensor(1)), {}, r"embeddings1 of shape \(N, D\)"),
                 ((integer([[1]]), real([[0.5]]), integer([1])), {}, "floating embeddings1"),
+                ((real([[0.5]]), integer([[1]]), integer([1])), {}, "floating embeddings2"),
             ],
             facts={
                 "range": (0.0, 2.0),

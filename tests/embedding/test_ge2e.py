@@ -15,6 +15,13 @@ def utterances(rng):
     return real(speakers + 0.7 * rng.normal(size=(4, 3, 5))), real(10.0), real(-5.0)
 
 
+def near(rng):
+    """Speakers at right angles, whose utterances differ by 1 down to 1e-6, or not at all."""
+    speakers = np.linalg.qr(rng.normal(size=(5, 5)))[0][:, None]
+    steps = np.array([1e-1, 1e-2, 1e-4, 1e-6, 0])[:, None, None]
+    return real(speakers + steps * rng.normal(size=(5, 3, 5))), real(10.0), real(-5.0)
+
+
 def two_of_two(rng):
     return real(rng.normal(size=(2, 2, 3))), real(4.0), real(0.5)
 
@@ -108,11 +115,15 @@ def errors():
 COMMON = {
     "inputs": (utterances, two_of_two),
     "adversarial": ADVERSARIAL,
+    "near": near,
     "domains": {1: (0.0, 50.0), 2: (-50.0, 50.0)},
     "batch": (0,),
     "invariances": {"lengths": lengthen, "order of the coordinates": other_order},
     "errors": errors(),
-    "exempt": {"layout/empty": "fewer than two speakers are a ValueError"},
+    "exempt": {
+        "layout/empty": "fewer than two speakers are a ValueError",
+        "peers": "no library here has it",
+    },
 }
 
 

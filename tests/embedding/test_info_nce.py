@@ -15,6 +15,13 @@ def pairs(rng):
     return real(queries), real(queries + 0.5 * rng.normal(size=(5, 3)))
 
 
+def near(rng):
+    """Pairs from 0.3 down to 1e-6 and 0 apart, at angles of about 50 degrees to each other."""
+    u = np.linalg.qr(rng.normal(size=(8, 8)))[0] + 0.5
+    steps = np.array([0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(u), real(u + steps * rng.normal(size=(8, 8)))
+
+
 def cosines(x, y):
     dots = (x[:, None] * y).sum(2)
     lengths = np.sqrt((x * x).sum(1)[:, None] * (y * y).sum(1))
@@ -105,6 +112,7 @@ def errors(name1, name2):
         ((ROWS, torch.zeros(4, 3)), {}, rf"{name2} of shape \(2, 3\), got \(4, 3\)"),
         ((ROWS[0], ROWS[0]), {}, rf"{name1} of shape \(N, D\)"),
         ((ROWS.long(), ROWS), {}, f"floating {name1} .* got torch.int64"),
+        ((ROWS, ROWS.long()), {}, f"floating {name2}, got torch.int64"),
         ((ROWS, ROWS), {"temperature": 0.0}, "temperature > 0, got 0.0"),
         ((ROWS, ROWS), {"temperature": -1.0}, "temperature > 0, got -1.0"),
         ((ROWS, ROWS), {"temperature": math.nan}, "temperature > 0, got nan"),
@@ -119,6 +127,8 @@ def cases():
             inputs=pairs,
             reference=cpc,
             settings=({}, {"temperature": 0.5}, {"temperature": 0.01}),
+            ranges={"temperature": (0.05, 3.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             gradient=slope,
             invariances={
@@ -148,6 +158,8 @@ def cases():
             inputs=pairs,
             reference=simclr,
             settings=({}, {"temperature": 0.1}, {"temperature": 0.02}),
+            ranges={"temperature": (0.05, 3.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             invariances={"lengths": lambda x, y: (3 * x, y / 7)},
             relations={

@@ -23,6 +23,13 @@ def no_hard_negatives(rng):
     return *pairs(rng), None
 
 
+def near(rng):
+    """Pairs from 1 down to 1e-6 and 0 apart, at right angles to each other and the negatives."""
+    u = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(u[:8]), real(u[:8] + steps * rng.normal(size=(8, 12))), real(u[8:])
+
+
 def cosines(x, y):
     dots = (x[:, None] * y).sum(2)
     lengths = np.sqrt((x * x).sum(1)[:, None] * (y * y).sum(1))
@@ -90,6 +97,8 @@ def cases():
             inputs=(hard_negatives, no_hard_negatives),
             reference=ranking,
             settings=({}, {"scale": 1.0}, {"scale": 0.0}),
+            ranges={"scale": (0.0, 30.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             batch=(0, 1),
             gradient=slope,
@@ -128,6 +137,8 @@ def cases():
                 ((ROWS, ROWS, ROWS[0]), {}, r"negatives of shape \(M, 3\), got \(3,\)"),
                 ((ROWS[0], ROWS[0]), {}, r"anchors of shape \(N, D\)"),
                 ((ROWS.long(), ROWS), {}, "floating anchors .* got torch.int64"),
+                ((ROWS, ROWS.long()), {}, "floating positives, got torch.int64"),
+                ((ROWS, ROWS, ROWS.long()), {}, "floating negatives, got torch.int64"),
                 ((ROWS, ROWS), {"scale": -1.0}, "scale >= 0, got -1.0"),
                 ((ROWS, ROWS), {"scale": math.nan}, "scale >= 0, got nan"),
             ],

@@ -25,6 +25,22 @@ def large_batch(rng):
     return real(0.4 * rng.normal(size=(30, 3))), integer(np.arange(30) % 4)
 
 
+def near(rng):
+    """Positives at their anchors, or 1 down to 1e-6 away, negatives a little farther."""
+    anchors = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    positives, negatives = (anchors + steps * rng.normal(size=(8, 3)) for _ in range(2))
+    return real(anchors), real(positives), real(negatives)
+
+
+def near_batch(rng):
+    """Classes of two points, from 1 down to 1e-6 and 0 apart."""
+    centers = rng.normal(size=(4, 3))
+    steps = rng.choice([1, 1e-2, 1e-4, 1e-6, 0], size=(4, 1))
+    both = np.concatenate([centers, centers + steps * rng.normal(size=(4, 3))])
+    return real(both), integer([0, 1, 2, 3] * 2)
+
+
 def facenet(anchors, positives, negatives, margin=0.2):
     gap = ((anchors - positives) ** 2).sum(1) - ((anchors - negatives) ** 2).sum(1)
     return np.maximum(0, gap + margin)
@@ -133,6 +149,8 @@ def cases():
             inputs=triplets,
             reference=facenet,
             settings=({}, {"margin": 1.0}, {"margin": 0.0}),
+            ranges={"margin": (0.0, 2.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             gradient=facenet_slope,
             invariances={
@@ -161,6 +179,8 @@ def cases():
                 ((ROWS, ROWS, ROWS[0]), {}, r"negatives of shape \(2, 3\), got \(3,\)"),
                 ((ROWS[0], ROWS[0], ROWS[0]), {}, r"anchors of shape \(N, D\)"),
                 ((ROWS.long(), ROWS, ROWS), {}, "floating anchors .* got torch.int64"),
+                ((ROWS, ROWS.long(), ROWS), {}, "floating positives, got torch.int64"),
+                ((ROWS, ROWS, ROWS.long()), {}, "floating negatives, got torch.int64"),
             ],
             facts={
                 "range": (0.0, math.inf),
@@ -173,6 +193,8 @@ def cases():
             inputs=(batch, large_batch),
             reference=batch_hard,
             settings=({}, {"margin": 1.0}, {"margin": 0.0}),
+            ranges={"margin": (0.0, 2.0)},
+            near=near_batch,
             adversarial=HARD,
             gradient=hardest_slope,
             invariances={

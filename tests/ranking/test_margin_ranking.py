@@ -19,6 +19,13 @@ def integers(rng):
     return real(first), real(second), integer(rng.choice([-1, 1], size=7))
 
 
+def near(rng):
+    """Leads that are the margin 0.5 but for 1 down to 1e-6, and the margin itself."""
+    losers = rng.integers(4, 8, size=8) / 4.0
+    short = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(losers + 0.5 - short), real(losers), real(np.ones(8))
+
+
 def ranking(scores1, scores2, targets, margin):
     """The winner's score is the first's where the target is 1, else the second's."""
     winners = np.where(targets > 0, scores1, scores2)
@@ -60,6 +67,8 @@ def cases():
             inputs=(floats, integers),
             reference=ranking,
             settings=({"margin": 0.5}, {"margin": 0.0}, {"margin": 3.0}),
+            ranges={"margin": (0.0, 4.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             domains={2: None},
             differentiable=(0, 1),
@@ -85,6 +94,16 @@ def cases():
             },
             peers={"torch": torch_ranking},
             errors=[
+                (
+                    (torch.zeros(3).long(), torch.zeros(3), torch.zeros(3)),
+                    {"margin": 1.0},
+                    "floating scores1, got torch.int64",
+                ),
+                (
+                    (torch.zeros(3), torch.zeros(3).long(), torch.zeros(3)),
+                    {"margin": 1.0},
+                    "floating scores2, got torch.int64",
+                ),
                 (
                     (torch.zeros(3, 1), torch.zeros(3), torch.zeros(3)),
                     {"margin": 1.0},
