@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.embedding.arcface import arcface_loss, sphereface_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -196,6 +199,50 @@ def cases():
             },
             **COMMON,
         ),
+    ]
+
+
+def angles(parts):
+    made = []
+
+    def peer(x, w, y):
+        if not made:
+            made.append(parts[0].ArcFaceLoss(*w.shape, margin=math.degrees(0.5), scale=64))
+            del made[0].W
+        # Its prototypes are our own leaf, turned round, so that both train the same.
+        made[0].W = w.T
+        return made[0](x, y)
+
+    return peer
+
+
+def plain_arcface(x, w, y):
+    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
+    angles = cosines.acos() + 0.5 * F.one_hot(y, len(w))
+    return F.cross_entropy(64 * angles.cos(), y)
+
+
+def plain_sphereface(x, w, y):
+    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
+    theta = cosines.acos()
+    k = (4 * theta / math.pi).floor()
+    psi = (1 - 2 * (k % 2)) * (4 * theta).cos() - 2 * k
+    hot = F.one_hot(y, len(w))
+    return F.cross_entropy(x.norm(dim=1)[:, None] * (cosines * (1 - hot) + psi * hot), y)
+
+
+def rows():
+    def faces(n):
+        return bench.leaf(n, 512), bench.leaf(10_000, 512), torch.randint(10_000, (n,))
+
+    form = {"shape": "{} x 512, 10000 classes", "n": 256, "inputs": faces}
+    peers = {
+        "pytorch-metric-learning": bench.metric_learning(angles),
+        FORMULA: plain_arcface,
+    }
+    return [
+        Row(arcface_loss, peers=peers, **form),
+        Row(sphereface_loss, peers={FORMULA: plain_sphereface}, **form),
     ]
 
 

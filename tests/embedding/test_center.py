@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.center import center_loss, update_centers
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -138,6 +141,21 @@ def cases():
                 "peers": "no library here has it",
             },
         ),
+    ]
+
+
+def rows():
+    def inputs(n):
+        return bench.leaf(n, 256), torch.randn(1000, 256), torch.randint(1000, (n,))
+
+    return [
+        Row(
+            center_loss,
+            shape="{} x 256, 1000 classes",
+            n=4096,
+            inputs=inputs,
+            peers={FORMULA: lambda x, c, y: ((x - c[y]) ** 2).sum(1).mean() / 2},
+        )
     ]
 
 

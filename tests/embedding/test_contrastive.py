@@ -3,7 +3,10 @@ import math
 import numpy as np
 import torch
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.contrastive import contrastive_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 TRUE, FALSE = torch.tensor([True]), torch.tensor([False])
@@ -122,6 +125,23 @@ def cases():
                 "convex": False,
             },
         ),
+    ]
+
+
+def plain_contrastive(x, y, same):
+    d = (x - y).norm(dim=1)
+    return torch.where(same, d**2 / 2, (1 - d).clamp_min(0) ** 2 / 2).mean()
+
+
+def rows():
+    return [
+        Row(
+            contrastive_loss,
+            shape="{} x 256",
+            n=4096,
+            inputs=lambda n: (*bench.pairs(n), torch.randint(2, (n,)).bool()),
+            peers={FORMULA: plain_contrastive},
+        )
     ]
 
 

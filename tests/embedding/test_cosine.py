@@ -3,7 +3,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.cosine import cosine_distance, cosine_embedding_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -171,6 +174,30 @@ def cases():
                 "perfect": ((*EQUAL, integer([1])), 0.0),
                 "convex": False,
             },
+        ),
+    ]
+
+
+def rows():
+    form = {"shape": "{} x 256", "n": 4096}
+    return [
+        Row(
+            cosine_distance,
+            inputs=bench.pairs,
+            peers={
+                "torch": lambda x, y: (1 - F.cosine_similarity(x, y)).mean(),
+                "Optax": bench.optax("cosine_distance", epsilon=1e-12),
+                FORMULA: lambda x, y: (1 - (F.normalize(x) * F.normalize(y)).sum(1)).mean(),
+            },
+            **form,
+        ),
+        Row(
+            cosine_embedding_loss,
+            slower="vectors are scaled first, so that no square overflows, and then subtracted, "
+            "so that nearly equal ones keep their digits",
+            inputs=lambda n: (*bench.pairs(n), torch.randint(2, (n,)).float() * 2 - 1),
+            peers={"torch": F.cosine_embedding_loss},
+            **form,
         ),
     ]
 

@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.embedding.ge2e import ge2e_contrast_loss, ge2e_softmax_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -192,6 +195,46 @@ def cases():
                 }
             },
         ),
+    ]
+
+
+def scored(e, w, b):
+    """Every utterance against every centroid, by broadcasting."""
+    s, u, _ = e.shape
+    centroids = e.mean(1)
+    own = (e.sum(1, keepdim=True) - e) / (u - 1)
+    cosines = F.cosine_similarity(e[:, :, None], centroids[None, None], dim=3)
+    mine = F.cosine_similarity(e, own, dim=2)
+    diagonal = torch.eye(s, dtype=torch.bool)[:, None]
+    return w * torch.where(diagonal, mine[..., None], cosines) + b
+
+
+def plain_ge2e(e, w, b):
+    s = scored(e, w, b)
+    speakers = torch.arange(len(s))[:, None].expand(s.shape[:2])
+    return F.cross_entropy(s.flatten(0, 1), speakers.flatten())
+
+
+def plain_ge2e_contrast(e, w, b):
+    p = scored(e, w, b).sigmoid()
+    own = torch.eye(len(p), dtype=torch.bool)[:, None].expand(p.shape)
+    return (1 - p[own].view(p.shape[:2]) + p.masked_fill(own, 0).amax(2)).mean()
+
+
+def rows():
+    def speech(n):
+        w, b = (torch.tensor(x, requires_grad=True) for x in (10.0, -5.0))
+        return bench.leaf(n, 10, 256), w, b
+
+    form = {"shape": "{} x 10 x 256", "n": 64, "inputs": speech}
+    return [
+        Row(
+            ge2e_softmax_loss,
+            peers={FORMULA: plain_ge2e},
+            sweep=(16, 32, 64, 128, 256),
+            **form,
+        ),
+        Row(ge2e_contrast_loss, peers={FORMULA: plain_ge2e_contrast}, **form),
     ]
 
 

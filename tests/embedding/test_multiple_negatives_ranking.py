@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.info_nce import info_nce
 from lossbook.embedding.multiple_negatives_ranking import multiple_negatives_ranking_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -147,6 +150,22 @@ def cases():
                 "convex": False,
             },
         ),
+    ]
+
+
+def plain_ranking(a, p):
+    return F.cross_entropy(20 * F.normalize(a) @ F.normalize(p).T, torch.arange(len(a)))
+
+
+def rows():
+    return [
+        Row(
+            multiple_negatives_ranking_loss,
+            shape="{} x 256",
+            n=1024,
+            inputs=bench.pairs,
+            peers={FORMULA: plain_ranking},
+        )
     ]
 
 

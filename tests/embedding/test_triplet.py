@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.triplet import batch_hard_triplet_loss, triplet_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -224,6 +227,54 @@ def cases():
                 "chance": (HARD["all equal"], 0.2),
                 "convex": False,
             },
+        ),
+    ]
+
+
+def mining(parts):
+    losses, distances, miners, reducers = parts
+    distance = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=distance)
+    loss = losses.TripletMarginLoss(margin=0.2, distance=distance, reducer=reducers.MeanReducer())
+    return lambda x, y: loss(x, y, miner(x, y))
+
+
+def all_pairs(x, y):
+    """Batch-hard from differences of all pairs."""
+    d = ((x[:, None] - x).square().sum(2) + 1e-16).sqrt()
+    same = y[:, None] == y
+    positive = d.masked_fill(~same, 0).amax(1)
+    negative = d.masked_fill(same, math.inf).amin(1)
+    return (0.2 + positive - negative).clamp_min(0).mean()
+
+
+def rows():
+    def apart(x, y):
+        return (x - y).square().sum(1)
+
+    return [
+        Row(
+            triplet_loss,
+            shape="{} x 256",
+            n=4096,
+            inputs=lambda n: (*bench.pairs(n), bench.leaf(n, 256)),
+            peers={
+                "torch": lambda a, p, n: F.triplet_margin_with_distance_loss(
+                    a, p, n, margin=0.2, distance_function=apart
+                ),
+                FORMULA: lambda a, p, n: (apart(a, p) - apart(a, n) + 0.2).clamp_min(0).mean(),
+            },
+        ),
+        Row(
+            batch_hard_triplet_loss,
+            shape="{} x 256",
+            n=1024,
+            inputs=bench.batch,
+            peers={
+                "pytorch-metric-learning": bench.metric_learning(mining),
+                FORMULA: all_pairs,
+            },
+            sweep=(128, 256, 512, 1024, 2048, 4096),
         ),
     ]
 

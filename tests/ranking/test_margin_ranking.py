@@ -5,7 +5,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.ranking.margin_ranking import margin_ranking_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -133,6 +136,26 @@ def cases():
                 "convex": True,
             },
         ),
+    ]
+
+
+def rows():
+    def inputs(n):
+        return bench.leaf(n), bench.leaf(n), torch.randint(2, (n,)).float() * 2 - 1
+
+    return [
+        Row(
+            margin_ranking_loss,
+            shape="{}",
+            n=n,
+            settings={"margin": 1.0},
+            inputs=inputs,
+            peers={
+                "torch": lambda a, b, t: F.margin_ranking_loss(a, b, t, margin=1.0),
+                FORMULA: lambda a, b, t: (1 - t * (a - b)).clamp_min(0).mean(),
+            },
+        )
+        for n in (1 << 22, 1 << 16)
     ]
 
 
