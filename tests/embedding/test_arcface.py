@@ -361,3 +361,21 @@ def test_only_the_true_column_is_edited():
         target = 2 * math.cos(math.acos(plain[i, y[i]] / 2) + 0.5)
         if math.acos(plain[i, y[i]] / 2) + 0.5 <= math.pi:
             assert losses[i].item() == pytest.approx(math.log1p(math.exp(others - target)))
+
+
+def test_a_learned_margin_gets_its_gradient():
+    # With t = cos(theta + m) the loss has the slope 10 (1 - p) sin(theta + m).
+    x, w = real([[3.0, 4.0]]), real([[1.0, 0.0], [0.0, 1.0]])
+    margin = torch.nn.Parameter(real(0.5))
+    loss = arcface_loss(x, w, integer([0]), scale=10.0, margin=margin)
+    (slope,) = torch.autograd.grad(loss.sum(), margin)
+    wrong = 1 - math.exp(-loss.item())
+    expected = 10 * wrong * math.sin(math.acos(0.6) + 0.5)
+    assert slope.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_certain_answer_keeps_its_digits():
+    # At a right angle to the other prototype: log(1 + exp(-64 cos 0.5)) is 4e-25.
+    x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    expected = math.log1p(math.exp(-64 * math.cos(0.5)))
+    assert arcface_loss(x, w, integer([0])).item() == pytest.approx(expected, rel=1e-4)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -255,3 +257,15 @@ def test_the_gradient_is_at_a_right_angle_to_the_vector():
     u.requires_grad_()
     (slope,) = torch.autograd.grad(cosine_distance(u, v).sum(), u)
     assert (slope * u).sum(-1).abs().max().item() < 1e-15
+
+
+def test_small_angles_in_float32():
+    # 1 - cos of 1e-4 is 5e-9, of which 1 minus a float32 leaves 0 or 6e-8.
+    v = torch.tensor([[3.0, 3e-4]])
+    distance = cosine_distance(torch.tensor([[1.0, 0.0]]), v).item()
+    assert distance == pytest.approx(5e-9, rel=1e-6)
+
+
+def test_what_is_no_number_has_no_distance():
+    u = torch.tensor([[math.nan, 1.0], [math.inf, 1.0]])
+    assert cosine_distance(u, torch.ones(2, 2)).isnan().all()

@@ -298,3 +298,15 @@ def test_learned_scalars_may_be_wider_than_the_embeddings():
         half = loss(x.half(), w.float(), b.float())
         assert half.dtype == torch.float16
         assert torch.allclose(half.double(), loss(x, w, b), rtol=2e-2, atol=2e-3)
+
+
+def test_scale_and_offset_may_be_numbers():
+    x, w, b = utterances(np.random.default_rng(0))
+    for loss in (ge2e_softmax_loss, ge2e_contrast_loss):
+        assert loss(x, 10, -5.0).equal(loss(x, w, b))
+
+
+def test_a_certain_answer_keeps_its_digits():
+    x = torch.eye(2)[:, None].expand(2, 3, 2)
+    losses = ge2e_softmax_loss(x, 25.0, 0.0)
+    assert losses.flatten().tolist() == pytest.approx([math.exp(-25)] * 6, rel=1e-4)

@@ -19,9 +19,9 @@ def pairs(rng):
 
 
 def near(rng):
-    """Pairs from 0.3 down to 1e-6 and 0 apart, at angles of about 50 degrees to each other."""
-    u = np.linalg.qr(rng.normal(size=(8, 8)))[0] + 0.5
-    steps = np.array([0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    """Pairs from 0.05 down to 1e-6 and 0 apart, at angles of about 60 degrees to each other."""
+    u = np.linalg.qr(rng.normal(size=(8, 8)))[0] + 0.3
+    steps = np.array([0.05, 2e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
     return real(u), real(u + steps * rng.normal(size=(8, 8)))
 
 
@@ -292,3 +292,19 @@ def test_half_precision_is_only_rounding():
     for loss in (info_nce, nt_xent):
         exact = loss(x.double(), y.double(), temperature=0.07)
         assert torch.allclose(loss(x, y, temperature=0.07).double(), exact, rtol=2**-8, atol=1e-6)
+
+
+def test_a_certain_answer_keeps_its_digits():
+    # Cosine 1 against 0 at temperature 1/25: log(1 + exp(-25)), which 1 + 1e-11 has not in float32.
+    x = torch.eye(2)
+    assert info_nce(x, x, temperature=0.04).tolist() == pytest.approx([math.exp(-25)] * 2, rel=1e-4)
+    # Two others for each view.
+    expected = [2 * math.exp(-25)] * 4
+    assert nt_xent(x, x, temperature=0.04).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_wider_second_views_are_not_rounded_first():
+    # The angle between the two is 1e-4, which float16 has not.
+    x, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.1], [0.1001, 1.0]])
+    exact = nt_xent(x.double(), y.double(), temperature=0.01)
+    assert torch.allclose(nt_xent(x.half(), y, temperature=0.01).double(), exact, rtol=2e-3)

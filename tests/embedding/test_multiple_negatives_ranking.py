@@ -211,3 +211,9 @@ def test_lengths_at_the_ends_of_float32():
     for size in (1e30, 1e-30):
         losses = multiple_negatives_ranking_loss(size * a, size * p, size * n)
         assert torch.allclose(losses, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_certain_answer_keeps_its_digits():
+    x = torch.eye(2)
+    losses = multiple_negatives_ranking_loss(x, x, scale=25.0)
+    assert losses.tolist() == pytest.approx([math.exp(-25)] * 2, rel=1e-4)

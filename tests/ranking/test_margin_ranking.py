@@ -203,3 +203,8 @@ def test_half_precision_keeps_what_is_left_of_the_margin():
     a, b = torch.tensor([1000.5, 1.0]).half(), torch.tensor([1000.0, 0.0]).half()
     losses = margin_ranking_loss(a, b, torch.ones(2), margin=1.0001)
     np.testing.assert_allclose(losses.float(), [0.5001, 0.0001], rtol=2e-3)
+
+
+def test_a_pair_in_order_costs_plain_zero():
+    loss = margin_ranking_loss(real([3.0]), real([0.0]), real([1.0]), margin=1.0)
+    assert str(loss.item()) == "0.0"
