@@ -62,4 +62,4 @@ def margin_ranking_loss(
     # max(0, short), whose slope, 1 from 0 on, is kept as a number: compiled code takes ten times
     # as long with a truth value.
     active = (1 + short.detach().sign()).clamp_max(1)
-    return torch.addcmul(short.new_zeros(()), short, active).to(scores1.dtype)
+    return (short * active + 0.0).to(scores1.dtype)  # No -0.0.
