@@ -16,8 +16,8 @@ def arcface_loss(
     prototypes: Tensor,
     labels: Tensor,
     *,
-    scale: float = 64.0,
-    margin: float = 0.5,
+    scale: float | Tensor = 64.0,
+    margin: float | Tensor = 0.5,
 ) -> Tensor:
     """ArcFace, the additive angular margin loss, one value per embedding, in nats.
 
@@ -36,16 +36,19 @@ def arcface_loss(
         prototypes: Learned centers of the classes, shape `(C, D)`, of any length. They get a
             gradient.
         labels: Integer classes in [0, C), int64, shape `(N,)`.
-        scale: Factor of the cosines, at least 0. The paper's 64.0 is the default.
-        margin: Angle added to the true one, in radians, in [0, pi/2]; 0 is cross entropy of the
-            scaled cosines. The paper's 0.5 is the default.
+        scale: Factor of the cosines, at least 0, a number or a tensor of shape `()`. The paper's
+            64.0 is the default.
+        margin: Angle added to the true one, in radians, in [0, pi/2], a number or a tensor of
+            shape `()`, as one that is learned; 0 is cross entropy of the scaled cosines. The
+            paper's 0.5 is the default.
 
     Returns:
         The loss of each embedding, shape `(N,)`, in the dtype of `embeddings`.
 
     Raises:
-        ValueError: If `embeddings` is not floating or not of two dimensions, the shapes disagree,
-            `scale` is negative or `margin` is outside [0, pi/2].
+        ValueError: If `embeddings` or `prototypes` is not floating or not of two dimensions, the
+            shapes disagree, `labels` are uint8, `scale` is negative, `margin` is outside
+            [0, pi/2], or either is a tensor of another shape. Tensors' values are not checked.
 
     Reference:
         Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019,
@@ -59,27 +62,32 @@ def arcface_loss(
         tensor([6.5713, 2.0011])
     """
     _check(embeddings, prototypes, labels)
-    if not scale >= 0:
+    for name, setting in {"scale": scale, "margin": margin}.items():
+        if isinstance(setting, Tensor) and setting.dim():
+            raise ValueError(f"expected {name} of shape (), got {tuple(setting.shape)}")
+    if not isinstance(scale, Tensor) and not scale >= 0:
         raise ValueError(f"expected scale >= 0, got {scale}")
-    if not 0 <= margin <= math.pi / 2:
+    if not isinstance(margin, Tensor) and not 0 <= margin <= math.pi / 2:
         raise ValueError(f"expected margin in [0, pi/2] radians, got {margin}")
 
     wide = torch.promote_types(embeddings.dtype, torch.float32)
-    x, weights = embeddings.to(wide), prototypes.to(wide)
-    lengths = _lengths(weights)
-    x = x / _lengths(x)[:, None]
+    margin = torch.as_tensor(margin, dtype=wide)
+    x, lengths = _shorten(embeddings.to(wide))
+    x = x / lengths[:, None]
+    weights, lengths = _shorten(prototypes.to(wide))
     own = weights[labels] / lengths[labels][:, None]
     cosines = (x * own).sum(1)
     # The sine as a distance: sqrt(1 - cos^2) has no digits and no finite slope where cos is +-1.
-    # At cosine 0 it is 1, also for a zero vector.
-    sines = torch.linalg.vector_norm(x - cosines[:, None] * own, dim=1).where(cosines != 0, 1)
+    sines = torch.linalg.vector_norm(x - cosines[:, None] * own, dim=1)
+    # Both are 0 for a zero vector alone, which stands at a right angle.
+    sines = sines.where((cosines != 0) | (sines != 0), 1)
     targets = torch.where(
-        cosines >= -math.cos(margin),
-        math.cos(margin) * cosines - math.sin(margin) * sines,
-        cosines - margin * math.sin(margin),
+        cosines >= -margin.cos(),
+        margin.cos() * cosines - margin.sin() * sines,
+        cosines - margin * margin.sin(),
     )
-    with torch.autocast(x.device.type, enabled=False):
-        logits = ((scale * x) @ weights.T) / lengths
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        logits = ((scale * x).to(wide) @ weights.T) / lengths
     return _cross_entropy(logits, scale * targets, labels).to(embeddings.dtype)
 
 
@@ -109,8 +117,8 @@ def sphereface_loss(
         The loss of each embedding, shape `(N,)`, in the dtype of `embeddings`.
 
     Raises:
-        ValueError: If `embeddings` is not floating or not of two dimensions, the shapes disagree,
-            or `margin` is not an integer of at least 1.
+        ValueError: If `embeddings` or `prototypes` is not floating or not of two dimensions, the
+            shapes disagree, `labels` are uint8, or `margin` is not an integer of at least 1.
 
     Reference:
         Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 2017,
@@ -128,9 +136,10 @@ def sphereface_loss(
         raise ValueError(f"expected margin to be an integer >= 1, got {margin}")
 
     wide = torch.promote_types(embeddings.dtype, torch.float32)
-    x, weights = embeddings.to(wide), prototypes.to(wide)
-    lengths = _lengths(weights)
-    units = x / _lengths(x)[:, None]
+    x = embeddings.to(wide)
+    units, lengths = _shorten(x)
+    units = units / lengths[:, None]
+    weights, lengths = _shorten(prototypes.to(wide))
     own = weights[labels] / lengths[labels][:, None]
     cosines = (units * own).sum(1).clamp(-1, 1)
     k = (margin / math.pi * cosines.detach().acos()).floor()
@@ -139,7 +148,7 @@ def sphereface_loss(
     for _ in range(margin - 1):
         before, multiple = multiple, 2 * cosines * multiple - before
     psi = (1 - 2 * (k % 2)) * multiple - 2 * k
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         logits = (x @ weights.T) / lengths
     return _cross_entropy(logits, (units * x).sum(1) * psi, labels).to(embeddings.dtype)
 
@@ -155,23 +164,27 @@ def _check(embeddings: Tensor, prototypes: Tensor, labels: Tensor) -> None:
             f"expected prototypes of shape (C, {embeddings.shape[1]}), "
             f"got {tuple(prototypes.shape)}"
         )
+    if not prototypes.is_floating_point():
+        raise ValueError(f"expected floating prototypes, got {prototypes.dtype}")
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of int64, got torch.uint8: call labels.long()")
     if labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(embeddings.shape[:1])}, got {tuple(labels.shape)}"
         )
 
 
-def _lengths(x: Tensor) -> Tensor:
-    # Of the vectors over their largest entries, so that squares neither overflow nor vanish. A
-    # zero vector counts as infinitely long: what is divided by that is 0 and gets no gradient.
-    largest = x.detach().abs().amax(1)
-    largest = largest.where(largest > 0, torch.inf)
-    shortened: Tensor = torch.linalg.vector_norm(x / largest[:, None], dim=1)
-    return largest * shortened.clamp_min(1)
+def _shorten(x: Tensor) -> tuple[Tensor, Tensor]:
+    # Over the largest entry, so that squares neither overflow nor vanish: lengths are then 1 or
+    # more. A zero vector is divided by infinity, which leaves it 0 and stops its gradient.
+    largest = x.detach().abs().amax(1, keepdim=True)
+    x = x / largest.where(largest > 0, torch.inf)
+    length: Tensor = torch.linalg.vector_norm(x, dim=1)
+    return x, length.clamp_min(1)
 
 
 def _cross_entropy(logits: Tensor, own: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy, with the logit of the true class replaced by `own`."""
-    places = labels[:, None]
-    log_p = logits.scatter(1, places, own[:, None]).log_softmax(1)
-    return -log_p.gather(1, places).squeeze(1)
+    # As softplus of what the others have over it: 1 + a small sum would have no digits of it.
+    rivals = logits.scatter(1, labels[:, None], torch.finfo(logits.dtype).min).logsumexp(1)
+    return -torch.nn.functional.logsigmoid(own - rivals)

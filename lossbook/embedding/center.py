@@ -29,8 +29,8 @@ def center_loss(embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
         them up.
 
     Raises:
-        ValueError: If `embeddings` is not floating or not of two dimensions, or the shapes
-            disagree.
+        ValueError: If `embeddings` or `centers` is not floating or not of two dimensions, the
+            shapes disagree, or `labels` are uint8.
 
     Reference:
         Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV
@@ -46,7 +46,7 @@ def center_loss(embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
 
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     errors = embeddings.to(wide) - centers.detach().to(wide).index_select(0, labels)
-    return (errors.square().sum(1) / 2).to(embeddings.dtype)
+    return ((errors * errors).sum(1) / 2).to(embeddings.dtype)
 
 
 def update_centers(
@@ -71,8 +71,8 @@ def update_centers(
         The new centers, shape `(C, D)`, in the dtype of `centers` and without a gradient.
 
     Raises:
-        ValueError: If `embeddings` is not floating or not of two dimensions, the shapes disagree,
-            or `alpha` is outside [0, 1].
+        ValueError: If `embeddings` or `centers` is not floating or not of two dimensions, the
+            shapes disagree, `labels` are uint8, or `alpha` is outside [0, 1].
 
     Reference:
         Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV
@@ -107,6 +107,10 @@ def _check(embeddings: Tensor, centers: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"expected centers of shape (C, {embeddings.shape[1]}), got {tuple(centers.shape)}"
         )
+    if not centers.is_floating_point():
+        raise ValueError(f"expected floating centers, got {centers.dtype}")
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of int64, got torch.uint8: call labels.long()")
     if labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(embeddings.shape[:1])}, got {tuple(labels.shape)}"

@@ -10,7 +10,7 @@ __all__ = ["contrastive_loss"]
 
 
 def contrastive_loss(
-    embeddings1: Tensor, embeddings2: Tensor, is_same: Tensor, *, margin: float = 1.0
+    embeddings1: Tensor, embeddings2: Tensor, is_same: Tensor, *, margin: float | Tensor = 1.0
 ) -> Tensor:
     """Contrastive loss, one value per pair of embeddings.
 
@@ -28,14 +28,16 @@ def contrastive_loss(
         is_same: Whether the two belong together, bool, shape `(N,)`. The paper's Y is the
             opposite: 0 for a similar pair.
         margin: Distance from which a different pair costs nothing, positive, in the unit of the
-            embeddings. The default 1.0 is the common one; the paper gives none.
+            embeddings, a number or a tensor of shape `()`. The default 1.0 is the common one; the
+            paper gives none.
 
     Returns:
         The loss of each pair, shape `(N,)`, in the dtype of `embeddings1`.
 
     Raises:
-        ValueError: If `embeddings1` is not floating or not of two dimensions, the shapes
-            disagree, or `is_same` is not bool.
+        ValueError: If `embeddings1` or `embeddings2` is not floating, `embeddings1` is not of two
+            dimensions, the shapes disagree, `is_same` is not bool, or `margin` is a tensor of
+            another shape.
 
     Reference:
         Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
@@ -58,16 +60,20 @@ def contrastive_loss(
             f"expected embeddings2 of shape {tuple(embeddings1.shape)}, "
             f"got {tuple(embeddings2.shape)}"
         )
+    if not embeddings2.is_floating_point():
+        raise ValueError(f"expected floating embeddings2, got {embeddings2.dtype}")
     if is_same.shape != embeddings1.shape[:1] or is_same.dtype != torch.bool:
         raise ValueError(
             f"expected bool is_same of shape {tuple(embeddings1.shape[:1])}, "
             f"got {is_same.dtype} {tuple(is_same.shape)}"
         )
+    if isinstance(margin, Tensor) and margin.dim():
+        raise ValueError(f"expected margin of shape (), got {tuple(margin.shape)}")
 
     wide = torch.promote_types(embeddings1.dtype, torch.float32)
-    squares = (embeddings1.to(wide) - embeddings2.to(wide)).square().sum(1)
+    apart = embeddings1.to(wide) - embeddings2.to(wide)
+    squares = (apart * apart).sum(1)
     # The root of 0 has an infinite slope, which no mask behind it stops.
-    apart = squares > 0
-    distances = squares.where(apart, 1).sqrt().where(apart, 0)
+    distances = squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)
     losses = torch.where(is_same, squares, (margin - distances).clamp_min(0).square()) / 2
     return losses.to(embeddings1.dtype)

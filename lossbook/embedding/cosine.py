@@ -14,16 +14,18 @@ def cosine_distance(predictions: Tensor, targets: Tensor, *, dim: int = -1) -> T
 
     For a prediction u and a target v:
 
-        loss = 1 - (u . v) / (|u| |v|)
+        loss = 1 - (u . v) / (|u| |v|) = |u / |u| - v / |v||^2 / 2
 
     It is 0 for equal directions, 1 at a right angle and 2 for opposite ones. Cosine proximity,
     which some libraries minimize, is this minus 1. A zero vector has no direction: its distance
-    to everything is 1 and its gradient 0.
+    to everything is 1 and its gradient 0. Half the squared chord keeps its digits where the
+    directions nearly agree, 1 minus a cosine does not.
 
     Args:
         predictions: Predicted vectors, shape `(*)`, of any length.
         targets: True vectors, shape `(*)`. They get a gradient, too.
-        dim: Dimension along which the vectors lie. The default, the last one, is the book's.
+        dim: Dimension along which the vectors lie, from either end. The default, the last one, is
+            the book's.
 
     Returns:
         The distance of each pair, shape `(*)` without `dim`, in the dtype of `predictions`.
@@ -49,11 +51,11 @@ def cosine_distance(predictions: Tensor, targets: Tensor, *, dim: int = -1) -> T
         )
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
-    return (1 - _cosine(predictions.to(wide), targets.to(wide), dim)).to(predictions.dtype)
+    return _distance(predictions.to(wide), targets.to(wide), dim).to(predictions.dtype)
 
 
 def cosine_embedding_loss(
-    embeddings1: Tensor, embeddings2: Tensor, targets: Tensor, *, margin: float = 0.0
+    embeddings1: Tensor, embeddings2: Tensor, targets: Tensor, *, margin: float | Tensor = 0.0
 ) -> Tensor:
     """Cosine embedding loss, one value per pair of embeddings.
 
@@ -68,14 +70,14 @@ def cosine_embedding_loss(
         targets: 1 for a pair that belongs together, -1 for one that does not, shape `(N,)`.
             Values are not checked; whatever is not positive counts as -1.
         margin: Cosine up to which a pair that does not belong together costs nothing, from -1 to
-            1. The default 0.0, a right angle, is PyTorch's.
+            1, a number or a tensor of shape `()`. The default 0.0, a right angle, is PyTorch's.
 
     Returns:
         The loss of each pair, shape `(N,)`, in the dtype of `embeddings1`.
 
     Raises:
-        ValueError: If `embeddings1` is not floating or not of two dimensions, or the shapes
-            disagree.
+        ValueError: If `embeddings1` or `embeddings2` is not floating, `embeddings1` is not of two
+            dimensions, the shapes disagree, or `margin` is a tensor of another shape.
 
     Reference:
         The form is that of Lua Torch's CosineEmbeddingCriterion: Collobert, Kavukcuoglu and
@@ -98,27 +100,37 @@ def cosine_embedding_loss(
             f"expected embeddings2 of shape {tuple(embeddings1.shape)}, "
             f"got {tuple(embeddings2.shape)}"
         )
+    if not embeddings2.is_floating_point():
+        raise ValueError(f"expected floating embeddings2, got {embeddings2.dtype}")
     if targets.shape != embeddings1.shape[:1]:
         raise ValueError(
             f"expected targets of shape {tuple(embeddings1.shape[:1])}, got {tuple(targets.shape)}"
         )
+    if isinstance(margin, Tensor) and margin.dim():
+        raise ValueError(f"expected margin of shape (), got {tuple(margin.shape)}")
 
     wide = torch.promote_types(embeddings1.dtype, torch.float32)
-    cosines = _cosine(embeddings1.to(wide), embeddings2.to(wide), -1)
-    losses = torch.where(targets > 0, 1 - cosines, (cosines - margin).clamp_min(0))
+    distances = _distance(embeddings1.to(wide), embeddings2.to(wide), -1)
+    losses = torch.where(targets > 0, distances, (1 - distances - margin).clamp_min(0))
     return losses.to(embeddings1.dtype)
 
 
-def _cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
-    x, y = _shorten(x, dim), _shorten(y, dim)
-    lengths = [torch.linalg.vector_norm(z, dim=dim).clamp_min(1) for z in (x, y)]
-    # Rounding may pass 1 by a hair, where a distance would turn negative.
-    cosines: Tensor = (x * y).sum(dim) / (lengths[0] * lengths[1])
-    return cosines.clamp(-1, 1)
+def _distance(x: Tensor, y: Tensor, dim: int) -> Tensor:
+    x, y = x / _length(x, dim), y / _length(y, dim)
+    squares = (x * x).sum(dim), (y * y).sum(dim)
+    zero = (squares[0] == 0) | (squares[1] == 0)
+    # Lengths that are 1 but for rounding. They are here for the gradient: with them, half the
+    # squared chord of x / a and y / b is (|x - y|^2 - (a - b)^2) / (2 a b).
+    a, b = (s.masked_fill(zero, 1).sqrt() for s in squares)
+    chords = ((x - y) * (x - y)).sum(dim) - (a - b) * (a - b)
+    return (chords / (2 * a * b)).clamp(0, 2).masked_fill(zero, 1)
 
 
-def _shorten(x: Tensor, dim: int) -> Tensor:
-    # Over its largest entry, so that squares neither overflow nor vanish: lengths are then 1 or
-    # more. A zero vector is divided by infinity, which leaves it 0 and stops its gradient.
-    largest = x.detach().abs().amax(dim, keepdim=True)
-    return x / largest.where(largest > 0, torch.inf)
+def _length(x: Tensor, dim: int) -> Tensor:
+    # By way of the largest entry, so that squares neither overflow nor vanish. A constant, since
+    # no length matters; a zero vector counts as infinitely long, which leaves it 0.
+    x = x.detach()
+    largest = x.abs().amax(dim, keepdim=True)
+    largest = largest.where(largest > 0, torch.inf)
+    length: Tensor = torch.linalg.vector_norm(x / largest, dim=dim, keepdim=True)
+    return largest * length.clamp_min(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["ge2e_contrast_loss", "ge2e_softmax_loss"]
 
 
-def ge2e_softmax_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+def ge2e_softmax_loss(embeddings: Tensor, scale: float | Tensor, offset: float | Tensor) -> Tensor:
     """Generalized end-to-end loss, softmax form, one value per utterance, in nats.
 
     With c_k the mean of speaker k's embeddings, or for an utterance e of that speaker the mean of
@@ -23,9 +23,9 @@ def ge2e_softmax_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tens
 
     Args:
         embeddings: Utterances by speaker, shape `(S, U, D)`, of any length.
-        scale: The learned w, shape `()`, kept positive by whoever trains it; the paper starts
-            from 10.
-        offset: The learned b, shape `()`; the paper starts from -5.
+        scale: The learned w, a tensor of shape `()` or a number, kept positive by whoever trains
+            it; the paper starts from 10.
+        offset: The learned b, a tensor of shape `()` or a number; the paper starts from -5.
 
     Returns:
         The loss of each utterance, shape `(S, U)`, in the dtype of `embeddings`. The paper adds
@@ -33,7 +33,8 @@ def ge2e_softmax_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tens
 
     Raises:
         ValueError: If `embeddings` is not floating, is not of three dimensions or has fewer than
-            two speakers or utterances a speaker, or `scale` or `offset` is not a scalar.
+            two speakers or utterances a speaker, or `scale` or `offset` is a tensor of another
+            shape.
 
     Reference:
         Wan et al., "Generalized End-to-End Loss for Speaker Verification", ICASSP 2018, eq. 6.
@@ -46,11 +47,13 @@ def ge2e_softmax_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tens
         tensor([[0.0025, 2.1269],
                 [0.0521, 0.0521]])
     """
-    scores = _scores(embeddings, scale, offset)
-    return -scores.log_softmax(2).diagonal(dim1=0, dim2=2).T.to(embeddings.dtype)
+    own, rivals = _scores(embeddings, scale, offset)
+    # As softplus of what the others have over it: 1 + a small sum would have no digits of it.
+    leads = own - rivals.logsumexp(2)
+    return -torch.nn.functional.logsigmoid(leads).to(embeddings.dtype)
 
 
-def ge2e_contrast_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+def ge2e_contrast_loss(embeddings: Tensor, scale: float | Tensor, offset: float | Tensor) -> Tensor:
     """Generalized end-to-end loss, contrast form, one value per utterance, in [0, 2].
 
     With c_k the mean of speaker k's embeddings, or for an utterance e of that speaker the mean of
@@ -64,9 +67,9 @@ def ge2e_contrast_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Ten
 
     Args:
         embeddings: Utterances by speaker, shape `(S, U, D)`, of any length.
-        scale: The learned w, shape `()`, kept positive by whoever trains it; the paper starts
-            from 10.
-        offset: The learned b, shape `()`; the paper starts from -5.
+        scale: The learned w, a tensor of shape `()` or a number, kept positive by whoever trains
+            it; the paper starts from 10.
+        offset: The learned b, a tensor of shape `()` or a number; the paper starts from -5.
 
     Returns:
         The loss of each utterance, shape `(S, U)`, in the dtype of `embeddings`. The paper adds
@@ -74,7 +77,8 @@ def ge2e_contrast_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Ten
 
     Raises:
         ValueError: If `embeddings` is not floating, is not of three dimensions or has fewer than
-            two speakers or utterances a speaker, or `scale` or `offset` is not a scalar.
+            two speakers or utterances a speaker, or `scale` or `offset` is a tensor of another
+            shape.
 
     Reference:
         Wan et al., "Generalized End-to-End Loss for Speaker Verification", ICASSP 2018, eq. 7.
@@ -87,16 +91,15 @@ def ge2e_contrast_loss(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Ten
         tensor([[0.2756, 1.2215],
                 [0.8948, 0.8948]])
     """
-    scores = _scores(embeddings, scale, offset)
-    own = scores.diagonal(dim1=0, dim2=2).T
-    speakers = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    own, rivals = _scores(embeddings, scale, offset)
     # The largest sigmoid is that of the largest score.
-    rivals = scores.masked_fill(speakers[:, None], -torch.inf).amax(2)
-    return ((-own).sigmoid() + rivals.sigmoid()).to(embeddings.dtype)
+    return ((-own).sigmoid() + rivals.amax(2).sigmoid()).to(embeddings.dtype)
 
 
-def _scores(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Score each utterance against each speaker, shape (S, U, S)."""
+def _scores(
+    embeddings: Tensor, scale: float | Tensor, offset: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Score each utterance against its speaker, (S, U), and the others, (S, U, S): there -inf."""
     shape = tuple(embeddings.shape)
     if embeddings.dim() != 3 or not embeddings.is_floating_point():
         raise ValueError(
@@ -105,7 +108,7 @@ def _scores(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     if shape[0] < 2 or shape[1] < 2:
         raise ValueError(f"expected embeddings of S >= 2 and U >= 2, got shape {shape}")
     for name, given in {"scale": scale, "offset": offset}.items():
-        if given.shape != ():
+        if isinstance(given, Tensor) and given.dim():
             raise ValueError(f"expected {name} of shape (), got {tuple(given.shape)}")
 
     wide = torch.promote_types(embeddings.dtype, torch.float32)
@@ -114,10 +117,12 @@ def _scores(embeddings: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     # since of a small remainder that would leave only rounding.
     others = 1 - torch.eye(shape[1], dtype=wide, device=x.device)
     units = _unit(x)
-    with torch.autocast(x.device.type, enabled=False):
-        own = (units * _unit(others @ x)).sum(2)
-        cosines = (units @ _unit(x.sum(1)).T).diagonal_scatter(own.T, dim1=0, dim2=2)
-    return scale.to(wide) * cosines + offset.to(wide)
+    own = torch.eye(shape[0], dtype=torch.bool, device=x.device)[:, None]
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        cosines = (units * _unit(others @ x)).sum(2)
+        rivals = units @ _unit(x.sum(1)).T
+    rivals = (scale * rivals + offset).to(wide).masked_fill(own, -torch.inf)
+    return (scale * cosines + offset).to(wide), rivals
 
 
 def _unit(x: Tensor) -> Tensor:

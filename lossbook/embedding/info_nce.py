@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["info_nce", "nt_xent"]
 
 
-def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Tensor:
+def info_nce(queries: Tensor, keys: Tensor, *, temperature: float | Tensor = 0.07) -> Tensor:
     """InfoNCE with negatives from the batch, one value per query, in nats.
 
     With s_ij the cosine of query i and key j, and tau the temperature:
@@ -24,14 +24,16 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Ten
     Args:
         queries: Embeddings, shape `(N, D)`, of any length.
         keys: Embeddings of the positives, shape `(N, D)`. They get a gradient, too.
-        temperature: Positive. The default 0.07 is that of Wu et al. (2018) and MoCo.
+        temperature: Positive, a number or a tensor of shape `()`, as one that is learned. The
+            default 0.07 is that of Wu et al. (2018) and MoCo.
 
     Returns:
         The loss of each query, shape `(N,)`, in the dtype of `queries`.
 
     Raises:
-        ValueError: If `queries` is not floating or not of two dimensions, the shapes differ, or
-            `temperature` is not positive.
+        ValueError: If `queries` or `keys` is not floating, `queries` is not of two dimensions, the
+            shapes differ, or `temperature` is not positive or a tensor of another shape. A
+            tensor's value is not checked.
 
     Reference:
         van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive
@@ -46,12 +48,14 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Ten
     _check("queries", queries, "keys", keys, temperature)
 
     wide = torch.promote_types(queries.dtype, torch.float32)
-    with torch.autocast(queries.device.type, enabled=False):
-        scores = (_unit(queries.to(wide)) / temperature) @ _unit(keys.to(wide)).T
-    return -scores.log_softmax(1).diagonal().to(queries.dtype)
+    x, y = _unit(queries.to(wide)), _unit(keys.to(wide))
+    x = (x / temperature).to(wide)
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        scores = x @ y.T
+    return _pick((x * y).sum(1), scores).to(queries.dtype)
 
 
-def nt_xent(views1: Tensor, views2: Tensor, *, temperature: float = 0.5) -> Tensor:
+def nt_xent(views1: Tensor, views2: Tensor, *, temperature: float | Tensor = 0.5) -> Tensor:
     """NT-Xent, the loss of SimCLR, one value per view, in nats.
 
     With s_ij the cosine of views i and j out of all 2N, p(i) the other view of the same example,
@@ -65,16 +69,17 @@ def nt_xent(views1: Tensor, views2: Tensor, *, temperature: float = 0.5) -> Tens
     Args:
         views1: Embeddings of one view of each example, shape `(N, D)`, of any length.
         views2: Embeddings of the other view, shape `(N, D)`.
-        temperature: Positive. The default 0.5 is the paper's for its CIFAR-10 models; on ImageNet
-            it uses 0.1.
+        temperature: Positive, a number or a tensor of shape `()`, as one that is learned. The
+            default 0.5 is the paper's for its CIFAR-10 models; on ImageNet it uses 0.1.
 
     Returns:
         The loss of each anchor, first those of `views1`, then those of `views2`, shape `(2N,)`,
         in the dtype of `views1`.
 
     Raises:
-        ValueError: If `views1` is not floating or not of two dimensions, the shapes differ, or
-            `temperature` is not positive.
+        ValueError: If `views1` or `views2` is not floating, `views1` is not of two dimensions, the
+            shapes differ, or `temperature` is not positive or a tensor of another shape. A
+            tensor's value is not checked.
 
     Reference:
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML
@@ -88,27 +93,40 @@ def nt_xent(views1: Tensor, views2: Tensor, *, temperature: float = 0.5) -> Tens
     """
     _check("views1", views1, "views2", views2, temperature)
 
-    views = torch.cat([views1, views2.to(views1.dtype)])
-    units = _unit(views.to(torch.promote_types(views.dtype, torch.float32)))
-    with torch.autocast(views.device.type, enabled=False):
-        scores = (units / temperature) @ units.T
-    # Nobody is its own candidate; the other view is n rows on.
-    scores.diagonal().fill_(-torch.inf)
-    log_p = scores.log_softmax(1)
+    wide = torch.promote_types(views1.dtype, torch.float32)
+    x = _unit(torch.cat([views1.to(wide), views2.to(wide)]))
+    warm = (x / temperature).to(wide)
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        scores = warm @ x.T
+    # The other view is n rows on, with the same cosine; nobody is its own candidate.
     n = len(views1)
-    partners = torch.arange(2 * n, device=views.device).roll(n)
-    return -log_p.gather(1, partners[:, None]).squeeze(1).to(views.dtype)
+    own = (warm[:n] * x[n:]).sum(1)
+    scores.diagonal(n).fill_(-torch.inf)
+    scores.diagonal(-n).fill_(-torch.inf)
+    return _pick(torch.cat([own, own]), scores).to(views1.dtype)
 
 
-def _check(name1: str, x: Tensor, name2: str, y: Tensor, temperature: float) -> None:
+def _check(name1: str, x: Tensor, name2: str, y: Tensor, temperature: float | Tensor) -> None:
     if x.dim() != 2 or not x.is_floating_point():
         raise ValueError(
             f"expected floating {name1} of shape (N, D), got {x.dtype} {tuple(x.shape)}"
         )
     if y.shape != x.shape:
         raise ValueError(f"expected {name2} of shape {tuple(x.shape)}, got {tuple(y.shape)}")
-    if not temperature > 0:
+    if not y.is_floating_point():
+        raise ValueError(f"expected floating {name2}, got {y.dtype}")
+    if isinstance(temperature, Tensor):
+        if temperature.dim():
+            raise ValueError(f"expected temperature of shape (), got {tuple(temperature.shape)}")
+    elif not temperature > 0:
         raise ValueError(f"expected temperature > 0, got {temperature}")
+
+
+def _pick(own: Tensor, scores: Tensor) -> Tensor:
+    """Cross entropy of each row's own score against the others; the diagonal is overwritten."""
+    # As softplus of what the others have over it: 1 + a small sum would have no digits of it.
+    scores.diagonal().fill_(torch.finfo(scores.dtype).min)
+    return -torch.nn.functional.logsigmoid(own - scores.logsumexp(1))
 
 
 def _unit(x: Tensor) -> Tensor:

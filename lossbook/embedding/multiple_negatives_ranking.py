@@ -10,7 +10,11 @@ __all__ = ["multiple_negatives_ranking_loss"]
 
 
 def multiple_negatives_ranking_loss(
-    anchors: Tensor, positives: Tensor, negatives: Tensor | None = None, *, scale: float = 20.0
+    anchors: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None = None,
+    *,
+    scale: float | Tensor = 20.0,
 ) -> Tensor:
     """Multiple negatives ranking loss, one value per anchor, in nats.
 
@@ -29,15 +33,17 @@ def multiple_negatives_ranking_loss(
         anchors: Embeddings, shape `(N, D)`, of any length.
         positives: Embeddings of the anchors' true answers, shape `(N, D)`.
         negatives: Embeddings of wrong answers, any number of them, shape `(M, D)`, or None.
-        scale: Factor of the cosines, at least 0. The default 20.0 is that of
-            sentence-transformers, which computes the same.
+        scale: Factor of the cosines, at least 0, a number or a tensor of shape `()`, as one that
+            is learned. The default 20.0 is that of sentence-transformers, which computes the
+            same.
 
     Returns:
         The loss of each anchor, shape `(N,)`, in the dtype of `anchors`.
 
     Raises:
-        ValueError: If `anchors` is not floating or not of two dimensions, the shapes disagree, or
-            `scale` is negative.
+        ValueError: If an input is not floating, `anchors` is not of two dimensions, the shapes
+            disagree, or `scale` is negative or a tensor of another shape. A tensor's value is not
+            checked.
 
     Reference:
         Henderson et al., "Efficient Natural Language Response Suggestion for Smart Reply", 2017,
@@ -48,7 +54,7 @@ def multiple_negatives_ranking_loss(
         >>> anchors = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
         >>> positives = torch.tensor([[3.0, 0.0], [3.0, 4.0]])
         >>> multiple_negatives_ranking_loss(anchors, positives, torch.tensor([[0.0, 9.0]]))
-        tensor([3.3540e-04, 4.0181e+00])
+        tensor([3.3541e-04, 4.0181e+00])
     """
     if anchors.dim() != 2 or not anchors.is_floating_point():
         raise ValueError(
@@ -62,16 +68,27 @@ def multiple_negatives_ranking_loss(
         raise ValueError(
             f"expected negatives of shape (M, {anchors.shape[1]}), got {tuple(negatives.shape)}"
         )
-    if not scale >= 0:
+    for name, given in {"positives": positives, "negatives": negatives}.items():
+        if given is not None and not given.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {given.dtype}")
+    if isinstance(scale, Tensor):
+        if scale.dim():
+            raise ValueError(f"expected scale of shape (), got {tuple(scale.shape)}")
+    elif not scale >= 0:
         raise ValueError(f"expected scale >= 0, got {scale}")
 
     wide = torch.promote_types(anchors.dtype, torch.float32)
     candidates = positives.to(wide)
     if negatives is not None:
         candidates = torch.cat([candidates, negatives.to(wide)])
-    with torch.autocast(anchors.device.type, enabled=False):
-        scores = (scale * _unit(anchors.to(wide))) @ _unit(candidates).T
-    return -scores.log_softmax(1).diagonal().to(anchors.dtype)
+    candidates = _unit(candidates)
+    x = (scale * _unit(anchors.to(wide))).to(wide)
+    own = (x * candidates[: len(x)]).sum(1)
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        rivals = x @ candidates.T
+    # As softplus of what the others have over it: 1 + a small sum would have no digits of it.
+    rivals.diagonal().fill_(torch.finfo(wide).min)
+    return -torch.nn.functional.logsigmoid(own - rivals.logsumexp(1)).to(anchors.dtype)
 
 
 def _unit(x: Tensor) -> Tensor:

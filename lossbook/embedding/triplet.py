@@ -10,7 +10,7 @@ __all__ = ["batch_hard_triplet_loss", "triplet_loss"]
 
 
 def triplet_loss(
-    anchors: Tensor, positives: Tensor, negatives: Tensor, *, margin: float = 0.2
+    anchors: Tensor, positives: Tensor, negatives: Tensor, *, margin: float | Tensor = 0.2
 ) -> Tensor:
     """Triplet loss of FaceNet, one value per triplet.
 
@@ -25,14 +25,15 @@ def triplet_loss(
         anchors: Embeddings, shape `(N, D)`, any real numbers.
         positives: Embeddings of the same class as their anchor, shape `(N, D)`.
         negatives: Embeddings of another class, shape `(N, D)`.
-        margin: Lead of the positive in squared distance from which a triplet costs nothing. The
-            paper's 0.2 is the default.
+        margin: Lead of the positive in squared distance from which a triplet costs nothing, a
+            number or a tensor of shape `()`. The paper's 0.2 is the default.
 
     Returns:
         The loss of each triplet, shape `(N,)`, in the dtype of `anchors`.
 
     Raises:
-        ValueError: If `anchors` is not floating or not of two dimensions, or the shapes differ.
+        ValueError: If an input is not floating, `anchors` is not of two dimensions, the shapes
+            differ, or `margin` is a tensor of another shape.
 
     Reference:
         Schroff, Kalenichenko and Philbin, "FaceNet: A Unified Embedding for Face Recognition and
@@ -54,6 +55,10 @@ def triplet_loss(
             raise ValueError(
                 f"expected {name} of shape {tuple(anchors.shape)}, got {tuple(given.shape)}"
             )
+        if not given.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {given.dtype}")
+    if isinstance(margin, Tensor) and margin.dim():
+        raise ValueError(f"expected margin of shape (), got {tuple(margin.shape)}")
 
     wide = torch.promote_types(anchors.dtype, torch.float32)
     a, p, n = anchors.to(wide), positives.to(wide), negatives.to(wide)
@@ -62,7 +67,9 @@ def triplet_loss(
     return (gaps + margin).clamp_min(0).to(anchors.dtype)
 
 
-def batch_hard_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float = 0.2) -> Tensor:
+def batch_hard_triplet_loss(
+    embeddings: Tensor, labels: Tensor, *, margin: float | Tensor = 0.2
+) -> Tensor:
     """Batch-hard triplet loss, one value per anchor.
 
     Each embedding of the batch is an anchor a; with p the farthest of its class and n the nearest
@@ -77,16 +84,17 @@ def batch_hard_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float
     Args:
         embeddings: Embeddings, shape `(N, D)`, any real numbers. Time and memory grow with N^2.
         labels: Integer classes, any, shape `(N,)`.
-        margin: Lead of the positive in distance from which an anchor costs nothing. The default
-            0.2 is FaceNet's; the paper tries several, and a softplus in place of the margin.
+        margin: Lead of the positive in distance from which an anchor costs nothing, a number or a
+            tensor of shape `()`. The default 0.2 is FaceNet's; the paper tries several, and a
+            softplus in place of the margin.
 
     Returns:
         The loss of each anchor, shape `(N,)`, in the dtype of `embeddings`. Of pairs that are
         equally hard within rounding, either one may be taken.
 
     Raises:
-        ValueError: If `embeddings` is not floating or not of two dimensions, or `labels` has
-            another shape.
+        ValueError: If `embeddings` is not floating or not of two dimensions, `labels` has another
+            shape or is uint8, or `margin` is a tensor that has a shape.
 
     Reference:
         Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
@@ -107,6 +115,10 @@ def batch_hard_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float
         raise ValueError(
             f"expected labels of shape {tuple(embeddings.shape[:1])}, got {tuple(labels.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of int64, got torch.uint8: call labels.long()")
+    if isinstance(margin, Tensor) and margin.dim():
+        raise ValueError(f"expected margin of shape (), got {tuple(margin.shape)}")
     if not len(labels):
         return embeddings.sum(1)  # The hardest of none has no index.
 
@@ -125,6 +137,5 @@ def batch_hard_triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     # The root of 0 has an infinite slope, which no mask behind it stops.
-    squares = (x - y).square().sum(1)
-    apart = squares > 0
-    return squares.where(apart, 1).sqrt().where(apart, 0)
+    squares = ((x - y) * (x - y)).sum(1)
+    return squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)

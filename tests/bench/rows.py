@@ -79,21 +79,6 @@ def optax(function: str, *order: int, **settings: Any) -> Callable[..., Step]:
     return peer
 
 
-def optax_views(x: Tensor, y: Tensor) -> Step:
-    import jax
-    import numpy as np
-    import optax
-
-    names = np.tile(np.arange(len(x)), 2)
-    arrays = [jax.numpy.asarray(v.detach().numpy()) for v in (x, y)]
-
-    def mean(a: Any, b: Any) -> Any:
-        return optax.ntxent(jax.numpy.concatenate([a, b]), names, 0.5)
-
-    compiled = jax.jit(jax.value_and_grad(mean, argnums=(0, 1)))
-    return lambda: jax.block_until_ready(compiled(*arrays))[0]
-
-
 def optax_ctc(logits: Tensor, labels: Tensor, lengths: Tensor, label_lengths: Tensor) -> Step:
     import jax
     import optax
@@ -167,39 +152,6 @@ def metric_learning(make: Callable[[Any], Any]) -> Callable[..., Tensor]:
         return made[0](*inputs)
 
     return peer
-
-
-def mined(parts: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    losses, distances, miners, reducers = parts
-    distance = distances.LpDistance(normalize_embeddings=False)
-    miner = miners.BatchHardMiner(distance=distance)
-    loss = losses.TripletMarginLoss(margin=0.2, distance=distance, reducer=reducers.MeanReducer())
-    return lambda x, y: loss(x, y, miner(x, y))
-
-
-def views(parts: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    loss = parts[0].NTXentLoss(0.5)
-    return lambda x, y: loss(torch.cat([x, y]), torch.arange(len(x)).repeat(2))
-
-
-def angles(parts: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    made: list[Any] = []
-
-    def peer(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
-        if not made:
-            made.append(parts[0].ArcFaceLoss(*w.shape, margin=math.degrees(0.5), scale=64))
-            del made[0].W
-        # Its prototypes are our own leaf, turned round, so that both train the same.
-        made[0].W = w.T
-        return made[0](x, y)
-
-    return peer
-
-
-def monai_views(x: Tensor, y: Tensor) -> Tensor:
-    from monai.losses import ContrastiveLoss
-
-    return ContrastiveLoss(temperature=0.5)(x, y)
 
 
 def monai_overlap(**settings: Any) -> Callable[[Tensor, Tensor], Tensor]:
@@ -298,73 +250,6 @@ def plain_tempered(x: Tensor, y: Tensor) -> Tensor:
 def plain_distillation(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     soft = F.cross_entropy(s / 4, (t / 4).softmax(1))
     return 0.9 * 16 * soft + 0.1 * F.cross_entropy(s, y)
-
-
-def plain_contrastive(x: Tensor, y: Tensor, same: Tensor) -> Tensor:
-    d = (x - y).norm(dim=1)
-    return torch.where(same, d**2 / 2, (1 - d).clamp_min(0) ** 2 / 2).mean()
-
-
-def all_pairs(x: Tensor, y: Tensor) -> Tensor:
-    """Batch-hard from differences of all pairs."""
-    d = ((x[:, None] - x).square().sum(2) + 1e-16).sqrt()
-    same = y[:, None] == y
-    positive = d.masked_fill(~same, 0).amax(1)
-    negative = d.masked_fill(same, math.inf).amin(1)
-    return (0.2 + positive - negative).clamp_min(0).mean()
-
-
-def plain_info_nce(q: Tensor, k: Tensor) -> Tensor:
-    return F.cross_entropy(F.normalize(q) @ F.normalize(k).T / 0.07, torch.arange(len(q)))
-
-
-def plain_nt_xent(x: Tensor, y: Tensor) -> Tensor:
-    z = F.normalize(torch.cat([x, y]))
-    s = (z @ z.T / 0.5).fill_diagonal_(-math.inf)
-    n = len(x)
-    return F.cross_entropy(s, torch.arange(2 * n).roll(n))
-
-
-def plain_ranking(a: Tensor, p: Tensor) -> Tensor:
-    return F.cross_entropy(20 * F.normalize(a) @ F.normalize(p).T, torch.arange(len(a)))
-
-
-def similarities(e: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    """Every utterance against every centroid, by broadcasting."""
-    s, u, _ = e.shape
-    centroids = e.mean(1)
-    own = (e.sum(1, keepdim=True) - e) / (u - 1)
-    cosines = F.cosine_similarity(e[:, :, None], centroids[None, None], dim=3)
-    mine = F.cosine_similarity(e, own, dim=2)
-    diagonal = torch.eye(s, dtype=torch.bool)[:, None]
-    return w * torch.where(diagonal, mine[..., None], cosines) + b
-
-
-def plain_ge2e(e: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    s = similarities(e, w, b)
-    speakers = torch.arange(len(s))[:, None].expand(s.shape[:2])
-    return F.cross_entropy(s.flatten(0, 1), speakers.flatten())
-
-
-def plain_ge2e_contrast(e: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    p = similarities(e, w, b).sigmoid()
-    own = torch.eye(len(p), dtype=torch.bool)[:, None].expand(p.shape)
-    return (1 - p[own].view(p.shape[:2]) + p.masked_fill(own, 0).amax(2)).mean()
-
-
-def plain_arcface(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
-    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
-    angles = cosines.acos() + 0.5 * F.one_hot(y, len(w))
-    return F.cross_entropy(64 * angles.cos(), y)
-
-
-def plain_sphereface(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
-    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
-    theta = cosines.acos()
-    k = (4 * theta / math.pi).floor()
-    psi = (1 - 2 * (k % 2)) * (4 * theta).cos() - 2 * k
-    hot = F.one_hot(y, len(w))
-    return F.cross_entropy(x.norm(dim=1)[:, None] * (cosines * (1 - hot) + psi * hot), y)
 
 
 def plain_total_variation(x: Tensor) -> Tensor:
@@ -477,7 +362,7 @@ EMBEDDINGS = {"shape": "{} x 256", "n": 4096, "inputs": pairs}
 
 def rows() -> Iterator[Row]:
     """Give every row, family by family."""
-    for family in (regression, classification, distribution, metric, images, others):
+    for family in (regression, classification, distribution, images, others):
         yield from family()
 
 
@@ -681,126 +566,6 @@ def distribution() -> Iterator[Row]:
         lossbook.squared_emd_loss,
         peers={FORMULA: lambda p, q: ((p.cumsum(1) - q.cumsum(1)) ** 2).sum(1).mean()},
         **bins,
-    )
-
-
-def metric() -> Iterator[Row]:
-    """Ranking and embedding."""
-    yield Row(
-        lossbook.margin_ranking_loss,
-        settings={"margin": 1.0},
-        inputs=lambda n: (leaf(n), leaf(n), torch.randint(2, (n,)).float() * 2 - 1),
-        peers={
-            "torch": lambda a, b, t: F.margin_ranking_loss(a, b, t, margin=1.0),
-            FORMULA: lambda a, b, t: (1 - t * (a - b)).clamp_min(0).mean(),
-        },
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.cosine_distance,
-        peers={
-            "torch": lambda x, y: (1 - F.cosine_similarity(x, y)).mean(),
-            "Optax": optax("cosine_distance", epsilon=1e-12),
-            FORMULA: lambda x, y: (1 - (F.normalize(x) * F.normalize(y)).sum(1)).mean(),
-        },
-        **EMBEDDINGS,
-    )
-    yield Row(
-        lossbook.cosine_embedding_loss,
-        slower="each vector is divided by its largest entry first, so that no square overflows",
-        shape="{} x 256",
-        n=4096,
-        inputs=lambda n: (*pairs(n), torch.randint(2, (n,)).float() * 2 - 1),
-        peers={"torch": F.cosine_embedding_loss},
-    )
-    yield Row(
-        lossbook.contrastive_loss,
-        shape="{} x 256",
-        n=4096,
-        inputs=lambda n: (*pairs(n), torch.randint(2, (n,)).bool()),
-        peers={FORMULA: plain_contrastive},
-    )
-    yield Row(
-        lossbook.triplet_loss,
-        shape="{} x 256",
-        n=4096,
-        inputs=lambda n: (*pairs(n), leaf(n, 256)),
-        peers={
-            "torch": lambda a, p, n: F.triplet_margin_with_distance_loss(
-                a, p, n, margin=0.2, distance_function=lambda x, y: (x - y).square().sum(1)
-            ),
-            FORMULA: lambda a, p, n: (
-                ((a - p).square().sum(1) - (a - n).square().sum(1) + 0.2).clamp_min(0).mean()
-            ),
-        },
-    )
-    yield Row(
-        lossbook.batch_hard_triplet_loss,
-        shape="{} x 256",
-        n=1024,
-        inputs=batch,
-        peers={"pytorch-metric-learning": metric_learning(mined), FORMULA: all_pairs},
-        sweep=(128, 256, 512, 1024, 2048, 4096),
-    )
-    contrast = {"shape": "{} x 256", "inputs": pairs}
-    yield Row(
-        lossbook.info_nce,
-        n=1024,
-        peers={FORMULA: plain_info_nce},
-        sweep=(256, 512, 1024, 2048, 4096),
-        **contrast,
-    )
-    yield Row(lossbook.info_nce, n=4096, peers={FORMULA: plain_info_nce}, **contrast)
-    everyone = {
-        "Optax": stepwise(optax_views),
-        "MONAI": monai_views,
-        "pytorch-metric-learning": metric_learning(views),
-        FORMULA: plain_nt_xent,
-    }
-    # At 2 x 512 MONAI takes 18 s and pytorch-metric-learning 48 s: they keep up at 2 x 128.
-    few = {name: everyone[name] for name in ("Optax", FORMULA)}
-    form = {"shape": "2 x {} x 256", "inputs": pairs}
-    yield Row(lossbook.nt_xent, n=128, peers=everyone, **form)
-    yield Row(lossbook.nt_xent, n=512, peers=few, sweep=(128, 256, 512, 1024, 2048), **form)
-    yield Row(
-        lossbook.multiple_negatives_ranking_loss,
-        n=1024,
-        peers={FORMULA: plain_ranking},
-        **contrast,
-    )
-    speech = {
-        "shape": "{} x 10 x 256",
-        "n": 64,
-        "inputs": lambda n: (
-            leaf(n, 10, 256),
-            torch.tensor(10.0, requires_grad=True),
-            torch.tensor(-5.0, requires_grad=True),
-        ),
-    }
-    yield Row(
-        lossbook.ge2e_softmax_loss,
-        peers={FORMULA: plain_ge2e},
-        sweep=(16, 32, 64, 128, 256),
-        **speech,
-    )
-    yield Row(lossbook.ge2e_contrast_loss, peers={FORMULA: plain_ge2e_contrast}, **speech)
-    faces = {
-        "shape": "{} x 512, 10000 classes",
-        "n": 256,
-        "inputs": lambda n: (leaf(n, 512), leaf(10_000, 512), torch.randint(10_000, (n,))),
-    }
-    yield Row(
-        lossbook.arcface_loss,
-        peers={"pytorch-metric-learning": metric_learning(angles), FORMULA: plain_arcface},
-        **faces,
-    )
-    yield Row(lossbook.sphereface_loss, peers={FORMULA: plain_sphereface}, **faces)
-    yield Row(
-        lossbook.center_loss,
-        shape="{} x 256, 1000 classes",
-        n=4096,
-        inputs=lambda n: (leaf(n, 256), torch.randn(1000, 256), torch.randint(1000, (n,))),
-        peers={FORMULA: lambda x, c, y: ((x - c[y]) ** 2).sum(1).mean() / 2},
     )
 
 

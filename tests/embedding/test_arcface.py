@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.embedding.arcface import arcface_loss, sphereface_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -19,6 +22,13 @@ def flat(rng):
     """Angles in a plane, also obtuse ones."""
     x = real(rng.normal(size=(4, 2)))
     return x, real([[1.0, 0.2], [-2.0, 0.1], [0.3, 1.5]]), integer([2, 0, 1, 0])
+
+
+def near(rng):
+    """Embeddings from 1 down to 1e-6 from prototypes at right angles to each other."""
+    w = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(w + steps * rng.normal(size=(8, 8))), real(w), integer(np.arange(8))
 
 
 def cosines(x, prototypes):
@@ -100,12 +110,14 @@ def errors():
         ((ROWS, WEIGHTS[0], LABELS), {}, r"prototypes of shape \(C, 3\), got \(3,\)"),
         ((ROWS[0], WEIGHTS, LABELS), {}, r"embeddings of shape \(N, D\)"),
         ((ROWS.long(), WEIGHTS, LABELS), {}, "floating embeddings .* got torch.int64"),
+        ((ROWS, WEIGHTS.long(), LABELS), {}, "floating prototypes, got torch.int64"),
     ]
 
 
 # Of a vector of length 1e-5 the gradient is beyond float16; zero vectors stand above.
 COMMON = {
     "inputs": (faces, flat),
+    "near": near,
     "batch": (0, 2),
     "classes": {1: 0, 2: 0},
     "domains": {0: (0.05, 100.0), 1: (0.05, 100.0)},
@@ -124,6 +136,8 @@ def cases():
                 {"margin": math.pi / 2, "scale": 8.0},
                 {"margin": 1.2, "scale": 0.0},
             ),
+            # cos(theta + margin) jumps where theta + margin is pi; both ends are tried.
+            ranges={"scale": (0.0, 20.0), "margin": (0.0, math.pi / 2)},
             adversarial=ADVERSARIAL | HUGE,
             invariances={"lengths": lambda x, w, y: (3 * x, w / 7, y)},
             relations={
@@ -185,6 +199,50 @@ def cases():
             },
             **COMMON,
         ),
+    ]
+
+
+def angles(parts):
+    made = []
+
+    def peer(x, w, y):
+        if not made:
+            made.append(parts[0].ArcFaceLoss(*w.shape, margin=math.degrees(0.5), scale=64))
+            del made[0].W
+        # Its prototypes are our own leaf, turned round, so that both train the same.
+        made[0].W = w.T
+        return made[0](x, y)
+
+    return peer
+
+
+def plain_arcface(x, w, y):
+    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
+    angles = cosines.acos() + 0.5 * F.one_hot(y, len(w))
+    return F.cross_entropy(64 * angles.cos(), y)
+
+
+def plain_sphereface(x, w, y):
+    cosines = F.linear(F.normalize(x), F.normalize(w)).clamp(-1 + 1e-7, 1 - 1e-7)
+    theta = cosines.acos()
+    k = (4 * theta / math.pi).floor()
+    psi = (1 - 2 * (k % 2)) * (4 * theta).cos() - 2 * k
+    hot = F.one_hot(y, len(w))
+    return F.cross_entropy(x.norm(dim=1)[:, None] * (cosines * (1 - hot) + psi * hot), y)
+
+
+def rows():
+    def faces(n):
+        return bench.leaf(n, 512), bench.leaf(10_000, 512), torch.randint(10_000, (n,))
+
+    form = {"shape": "{} x 512, 10000 classes", "n": 256, "inputs": faces}
+    peers = {
+        "pytorch-metric-learning": bench.metric_learning(angles),
+        FORMULA: plain_arcface,
+    }
+    return [
+        Row(arcface_loss, peers=peers, **form),
+        Row(sphereface_loss, peers={FORMULA: plain_sphereface}, **form),
     ]
 
 
@@ -303,3 +361,21 @@ def test_only_the_true_column_is_edited():
         target = 2 * math.cos(math.acos(plain[i, y[i]] / 2) + 0.5)
         if math.acos(plain[i, y[i]] / 2) + 0.5 <= math.pi:
             assert losses[i].item() == pytest.approx(math.log1p(math.exp(others - target)))
+
+
+def test_a_learned_margin_gets_its_gradient():
+    # With t = cos(theta + m) the loss has the slope 10 (1 - p) sin(theta + m).
+    x, w = real([[3.0, 4.0]]), real([[1.0, 0.0], [0.0, 1.0]])
+    margin = torch.nn.Parameter(real(0.5))
+    loss = arcface_loss(x, w, integer([0]), scale=10.0, margin=margin)
+    (slope,) = torch.autograd.grad(loss.sum(), margin)
+    wrong = 1 - math.exp(-loss.item())
+    expected = 10 * wrong * math.sin(math.acos(0.6) + 0.5)
+    assert slope.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_certain_answer_keeps_its_digits():
+    # At a right angle to the other prototype: log(1 + exp(-64 cos 0.5)) is 4e-25.
+    x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    expected = math.log1p(math.exp(-64 * math.cos(0.5)))
+    assert arcface_loss(x, w, integer([0])).item() == pytest.approx(expected, rel=1e-4)

@@ -5,13 +5,23 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.center import center_loss, update_centers
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
 def batch(rng):
     """Six embeddings of five classes: one has three, two have none."""
     return real(rng.normal(size=(6, 3))), real(rng.normal(size=(5, 3))), integer([4, 0, 4, 2, 0, 4])
+
+
+def near(rng):
+    """Embeddings from 1 down to 1e-6 from their centers, and one at its own."""
+    centers = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(centers + steps * rng.normal(size=(8, 3))), real(centers), integer(np.arange(8))
 
 
 def half_squared(embeddings, centers, labels):
@@ -61,6 +71,7 @@ def errors():
         ((ROWS, CENTERS[0], LABELS), {}, r"centers of shape \(C, 3\), got \(3,\)"),
         ((ROWS[0], CENTERS, LABELS), {}, r"embeddings of shape \(N, D\)"),
         ((ROWS.long(), CENTERS, LABELS), {}, "floating embeddings .* got torch.int64"),
+        ((ROWS, CENTERS.long(), LABELS), {}, "floating centers, got torch.int64"),
     ]
 
 
@@ -74,6 +85,7 @@ def cases():
             adversarial=ADVERSARIAL,
             detached=(1,),
             gradient=slope,
+            near=near,
             batch=(0, 2),
             classes={1: 0, 2: 0},
             invariances={"shift of both": lambda x, c, y: (x + 0.75, c + 0.75, y)},
@@ -124,8 +136,26 @@ def cases():
                 "gradient/finite differences": "an update rule, not a loss",
                 "second gradient": "an update rule, not a loss",
                 "facts/passes": "an update rule, not a loss",
+                "next to the optimum": "an update rule, not a loss",
+                "dtypes/mixed": "the new centers have the dtype of the old ones",
+                "peers": "no library here has it",
             },
         ),
+    ]
+
+
+def rows():
+    def inputs(n):
+        return bench.leaf(n, 256), torch.randn(1000, 256), torch.randint(1000, (n,))
+
+    return [
+        Row(
+            center_loss,
+            shape="{} x 256, 1000 classes",
+            n=4096,
+            inputs=inputs,
+            peers={FORMULA: lambda x, c, y: ((x - c[y]) ** 2).sum(1).mean() / 2},
+        )
     ]
 
 

@@ -1,9 +1,14 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.cosine import cosine_distance, cosine_embedding_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -13,6 +18,13 @@ def pairs(rng):
 
 def blocks(rng):
     return real(rng.normal(size=(2, 3, 4))), real(rng.normal(size=(2, 3, 4)))
+
+
+def near(rng):
+    """Pairs from 1 down to 1e-6 apart, and one pair of equals."""
+    u = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(u), real(u + steps * rng.normal(size=(8, 3)))
 
 
 def labeled_pairs(rng):
@@ -91,6 +103,7 @@ def cases():
             settings=({}, {"dim": 1}),
             adversarial=ADVERSARIAL,
             gradient=distance_slope,
+            near=near,
             invariances={
                 "lengths": lambda u, v: (3 * u, v / 7),
                 "swap": lambda u, v: (v, u),
@@ -126,6 +139,8 @@ def cases():
             inputs=labeled_pairs,
             reference=pair_loss,
             settings=({}, {"margin": 0.5}, {"margin": -0.4}),
+            ranges={"margin": (-1.0, 1.0)},
+            near=lambda rng: (*near(rng), integer([1] * 8)),
             adversarial={
                 f"{name}, target {t}": (u, v, integer([t] * len(u)))
                 for name, (u, v) in ADVERSARIAL.items()
@@ -154,12 +169,37 @@ def cases():
                 ((ROWS[0], ROWS[1][0], torch.ones(2)), {}, r"embeddings2 of shape \(2, 3\)"),
                 ((ROWS[0][0], ROWS[1][0], torch.tensor(1)), {}, r"embeddings1 of shape \(N, D\)"),
                 ((integer([[1]]), real([[0.5]]), integer([1])), {}, "floating embeddings1"),
+                ((real([[0.5]]), integer([[1]]), integer([1])), {}, "floating embeddings2"),
             ],
             facts={
                 "range": (0.0, 2.0),
                 "perfect": ((*EQUAL, integer([1])), 0.0),
                 "convex": False,
             },
+        ),
+    ]
+
+
+def rows():
+    form = {"shape": "{} x 256", "n": 4096}
+    return [
+        Row(
+            cosine_distance,
+            inputs=bench.pairs,
+            peers={
+                "torch": lambda x, y: (1 - F.cosine_similarity(x, y)).mean(),
+                "Optax": bench.optax("cosine_distance", epsilon=1e-12),
+                FORMULA: lambda x, y: (1 - (F.normalize(x) * F.normalize(y)).sum(1)).mean(),
+            },
+            **form,
+        ),
+        Row(
+            cosine_embedding_loss,
+            slower="vectors are scaled first, so that no square overflows, and then subtracted, "
+            "so that nearly equal ones keep their digits",
+            inputs=lambda n: (*bench.pairs(n), torch.randint(2, (n,)).float() * 2 - 1),
+            peers={"torch": F.cosine_embedding_loss},
+            **form,
         ),
     ]
 
@@ -217,3 +257,15 @@ def test_the_gradient_is_at_a_right_angle_to_the_vector():
     u.requires_grad_()
     (slope,) = torch.autograd.grad(cosine_distance(u, v).sum(), u)
     assert (slope * u).sum(-1).abs().max().item() < 1e-15
+
+
+def test_small_angles_in_float32():
+    # 1 - cos of 1e-4 is 5e-9, of which 1 minus a float32 leaves 0 or 6e-8.
+    v = torch.tensor([[3.0, 3e-4]])
+    distance = cosine_distance(torch.tensor([[1.0, 0.0]]), v).item()
+    assert distance == pytest.approx(5e-9, rel=1e-6)
+
+
+def test_what_is_no_number_has_no_distance():
+    u = torch.tensor([[math.nan, 1.0], [math.inf, 1.0]])
+    assert cosine_distance(u, torch.ones(2, 2)).isnan().all()

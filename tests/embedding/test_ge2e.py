@@ -5,14 +5,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.embedding.ge2e import ge2e_contrast_loss, ge2e_softmax_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
 def utterances(rng):
     speakers = rng.normal(size=(4, 1, 5))
     return real(speakers + 0.7 * rng.normal(size=(4, 3, 5))), real(10.0), real(-5.0)
+
+
+def near(rng):
+    """Speakers at right angles, whose utterances differ by 1 down to 1e-6, or not at all."""
+    speakers = np.linalg.qr(rng.normal(size=(5, 5)))[0][:, None]
+    steps = np.array([1e-1, 1e-2, 1e-4, 1e-6, 0])[:, None, None]
+    return real(speakers + steps * rng.normal(size=(5, 3, 5))), real(10.0), real(-5.0)
 
 
 def two_of_two(rng):
@@ -108,11 +118,15 @@ def errors():
 COMMON = {
     "inputs": (utterances, two_of_two),
     "adversarial": ADVERSARIAL,
+    "near": near,
     "domains": {1: (0.0, 50.0), 2: (-50.0, 50.0)},
     "batch": (0,),
     "invariances": {"lengths": lengthen, "order of the coordinates": other_order},
     "errors": errors(),
-    "exempt": {"layout/empty": "fewer than two speakers are a ValueError"},
+    "exempt": {
+        "layout/empty": "fewer than two speakers are a ValueError",
+        "peers": "no library here has it",
+    },
 }
 
 
@@ -184,6 +198,46 @@ def cases():
     ]
 
 
+def scored(e, w, b):
+    """Every utterance against every centroid, by broadcasting."""
+    s, u, _ = e.shape
+    centroids = e.mean(1)
+    own = (e.sum(1, keepdim=True) - e) / (u - 1)
+    cosines = F.cosine_similarity(e[:, :, None], centroids[None, None], dim=3)
+    mine = F.cosine_similarity(e, own, dim=2)
+    diagonal = torch.eye(s, dtype=torch.bool)[:, None]
+    return w * torch.where(diagonal, mine[..., None], cosines) + b
+
+
+def plain_ge2e(e, w, b):
+    s = scored(e, w, b)
+    speakers = torch.arange(len(s))[:, None].expand(s.shape[:2])
+    return F.cross_entropy(s.flatten(0, 1), speakers.flatten())
+
+
+def plain_ge2e_contrast(e, w, b):
+    p = scored(e, w, b).sigmoid()
+    own = torch.eye(len(p), dtype=torch.bool)[:, None].expand(p.shape)
+    return (1 - p[own].view(p.shape[:2]) + p.masked_fill(own, 0).amax(2)).mean()
+
+
+def rows():
+    def speech(n):
+        w, b = (torch.tensor(x, requires_grad=True) for x in (10.0, -5.0))
+        return bench.leaf(n, 10, 256), w, b
+
+    form = {"shape": "{} x 10 x 256", "n": 64, "inputs": speech}
+    return [
+        Row(
+            ge2e_softmax_loss,
+            peers={FORMULA: plain_ge2e},
+            sweep=(16, 32, 64, 128, 256),
+            **form,
+        ),
+        Row(ge2e_contrast_loss, peers={FORMULA: plain_ge2e_contrast}, **form),
+    ]
+
+
 def test_values_by_hand():
     # Speaker 0 has (1, 0) and (3, 4), speaker 1 (0, 1) and (0, 2). For (1, 0): own centroid
     # (3, 4), cosine 3/5; the other (0, 1.5), cosine 0. For (3, 4): 3/5 and 4/5. For (0, 1) and
@@ -244,3 +298,15 @@ def test_learned_scalars_may_be_wider_than_the_embeddings():
         half = loss(x.half(), w.float(), b.float())
         assert half.dtype == torch.float16
         assert torch.allclose(half.double(), loss(x, w, b), rtol=2e-2, atol=2e-3)
+
+
+def test_scale_and_offset_may_be_numbers():
+    x, w, b = utterances(np.random.default_rng(0))
+    for loss in (ge2e_softmax_loss, ge2e_contrast_loss):
+        assert loss(x, 10, -5.0).equal(loss(x, w, b))
+
+
+def test_a_certain_answer_keeps_its_digits():
+    x = torch.eye(2)[:, None].expand(2, 3, 2)
+    losses = ge2e_softmax_loss(x, 25.0, 0.0)
+    assert losses.flatten().tolist() == pytest.approx([math.exp(-25)] * 6, rel=1e-4)

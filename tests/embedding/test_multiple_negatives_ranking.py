@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.info_nce import info_nce
 from lossbook.embedding.multiple_negatives_ranking import multiple_negatives_ranking_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -21,6 +24,13 @@ def hard_negatives(rng):
 
 def no_hard_negatives(rng):
     return *pairs(rng), None
+
+
+def near(rng):
+    """Pairs from 1 down to 1e-6 and 0 apart, at right angles to each other and the negatives."""
+    u = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(u[:8]), real(u[:8] + steps * rng.normal(size=(8, 12))), real(u[8:])
 
 
 def cosines(x, y):
@@ -90,6 +100,8 @@ def cases():
             inputs=(hard_negatives, no_hard_negatives),
             reference=ranking,
             settings=({}, {"scale": 1.0}, {"scale": 0.0}),
+            ranges={"scale": (0.0, 30.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             batch=(0, 1),
             gradient=slope,
@@ -128,6 +140,8 @@ def cases():
                 ((ROWS, ROWS, ROWS[0]), {}, r"negatives of shape \(M, 3\), got \(3,\)"),
                 ((ROWS[0], ROWS[0]), {}, r"anchors of shape \(N, D\)"),
                 ((ROWS.long(), ROWS), {}, "floating anchors .* got torch.int64"),
+                ((ROWS, ROWS.long()), {}, "floating positives, got torch.int64"),
+                ((ROWS, ROWS, ROWS.long()), {}, "floating negatives, got torch.int64"),
                 ((ROWS, ROWS), {"scale": -1.0}, "scale >= 0, got -1.0"),
                 ((ROWS, ROWS), {"scale": math.nan}, "scale >= 0, got nan"),
             ],
@@ -136,6 +150,22 @@ def cases():
                 "convex": False,
             },
         ),
+    ]
+
+
+def plain_ranking(a, p):
+    return F.cross_entropy(20 * F.normalize(a) @ F.normalize(p).T, torch.arange(len(a)))
+
+
+def rows():
+    return [
+        Row(
+            multiple_negatives_ranking_loss,
+            shape="{} x 256",
+            n=1024,
+            inputs=bench.pairs,
+            peers={FORMULA: plain_ranking},
+        )
     ]
 
 
@@ -181,3 +211,9 @@ def test_lengths_at_the_ends_of_float32():
     for size in (1e30, 1e-30):
         losses = multiple_negatives_ranking_loss(size * a, size * p, size * n)
         assert torch.allclose(losses, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_certain_answer_keeps_its_digits():
+    x = torch.eye(2)
+    losses = multiple_negatives_ranking_loss(x, x, scale=25.0)
+    assert losses.tolist() == pytest.approx([math.exp(-25)] * 2, rel=1e-4)

@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.embedding.triplet import batch_hard_triplet_loss, triplet_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -23,6 +26,22 @@ def batch(rng):
 def large_batch(rng):
     """More rows than torch.cdist measures one by one."""
     return real(0.4 * rng.normal(size=(30, 3))), integer(np.arange(30) % 4)
+
+
+def near(rng):
+    """Positives at their anchors, or 1 down to 1e-6 away, negatives a little farther."""
+    anchors = rng.normal(size=(8, 3))
+    steps = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    positives, negatives = (anchors + steps * rng.normal(size=(8, 3)) for _ in range(2))
+    return real(anchors), real(positives), real(negatives)
+
+
+def near_batch(rng):
+    """Classes of two points, from 1 down to 1e-6 and 0 apart."""
+    centers = rng.normal(size=(4, 3))
+    steps = rng.choice([1, 1e-2, 1e-4, 1e-6, 0], size=(4, 1))
+    both = np.concatenate([centers, centers + steps * rng.normal(size=(4, 3))])
+    return real(both), integer([0, 1, 2, 3] * 2)
 
 
 def facenet(anchors, positives, negatives, margin=0.2):
@@ -133,6 +152,8 @@ def cases():
             inputs=triplets,
             reference=facenet,
             settings=({}, {"margin": 1.0}, {"margin": 0.0}),
+            ranges={"margin": (0.0, 2.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             gradient=facenet_slope,
             invariances={
@@ -161,6 +182,8 @@ def cases():
                 ((ROWS, ROWS, ROWS[0]), {}, r"negatives of shape \(2, 3\), got \(3,\)"),
                 ((ROWS[0], ROWS[0], ROWS[0]), {}, r"anchors of shape \(N, D\)"),
                 ((ROWS.long(), ROWS, ROWS), {}, "floating anchors .* got torch.int64"),
+                ((ROWS, ROWS.long(), ROWS), {}, "floating positives, got torch.int64"),
+                ((ROWS, ROWS, ROWS.long()), {}, "floating negatives, got torch.int64"),
             ],
             facts={
                 "range": (0.0, math.inf),
@@ -173,6 +196,8 @@ def cases():
             inputs=(batch, large_batch),
             reference=batch_hard,
             settings=({}, {"margin": 1.0}, {"margin": 0.0}),
+            ranges={"margin": (0.0, 2.0)},
+            near=near_batch,
             adversarial=HARD,
             gradient=hardest_slope,
             invariances={
@@ -202,6 +227,54 @@ def cases():
                 "chance": (HARD["all equal"], 0.2),
                 "convex": False,
             },
+        ),
+    ]
+
+
+def mining(parts):
+    losses, distances, miners, reducers = parts
+    distance = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=distance)
+    loss = losses.TripletMarginLoss(margin=0.2, distance=distance, reducer=reducers.MeanReducer())
+    return lambda x, y: loss(x, y, miner(x, y))
+
+
+def all_pairs(x, y):
+    """Batch-hard from differences of all pairs."""
+    d = ((x[:, None] - x).square().sum(2) + 1e-16).sqrt()
+    same = y[:, None] == y
+    positive = d.masked_fill(~same, 0).amax(1)
+    negative = d.masked_fill(same, math.inf).amin(1)
+    return (0.2 + positive - negative).clamp_min(0).mean()
+
+
+def rows():
+    def apart(x, y):
+        return (x - y).square().sum(1)
+
+    return [
+        Row(
+            triplet_loss,
+            shape="{} x 256",
+            n=4096,
+            inputs=lambda n: (*bench.pairs(n), bench.leaf(n, 256)),
+            peers={
+                "torch": lambda a, p, n: F.triplet_margin_with_distance_loss(
+                    a, p, n, margin=0.2, distance_function=apart
+                ),
+                FORMULA: lambda a, p, n: (apart(a, p) - apart(a, n) + 0.2).clamp_min(0).mean(),
+            },
+        ),
+        Row(
+            batch_hard_triplet_loss,
+            shape="{} x 256",
+            n=1024,
+            inputs=bench.batch,
+            peers={
+                "pytorch-metric-learning": bench.metric_learning(mining),
+                FORMULA: all_pairs,
+            },
+            sweep=(128, 256, 512, 1024, 2048, 4096),
         ),
     ]
 

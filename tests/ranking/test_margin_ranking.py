@@ -5,7 +5,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.ranking.margin_ranking import margin_ranking_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -17,6 +20,13 @@ def floats(rng):
 def integers(rng):
     first, second = rng.normal(size=(2, 7)) * 2
     return real(first), real(second), integer(rng.choice([-1, 1], size=7))
+
+
+def near(rng):
+    """Leads that are the margin 0.5 but for 1 down to 1e-6, and the margin itself."""
+    losers = rng.integers(4, 8, size=8) / 4.0
+    short = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(losers + 0.5 - short), real(losers), real(np.ones(8))
 
 
 def ranking(scores1, scores2, targets, margin):
@@ -60,6 +70,8 @@ def cases():
             inputs=(floats, integers),
             reference=ranking,
             settings=({"margin": 0.5}, {"margin": 0.0}, {"margin": 3.0}),
+            ranges={"margin": (0.0, 4.0)},
+            near=near,
             adversarial=ADVERSARIAL,
             domains={2: None},
             differentiable=(0, 1),
@@ -85,6 +97,16 @@ def cases():
             },
             peers={"torch": torch_ranking},
             errors=[
+                (
+                    (torch.zeros(3).long(), torch.zeros(3), torch.zeros(3)),
+                    {"margin": 1.0},
+                    "floating scores1, got torch.int64",
+                ),
+                (
+                    (torch.zeros(3), torch.zeros(3).long(), torch.zeros(3)),
+                    {"margin": 1.0},
+                    "floating scores2, got torch.int64",
+                ),
                 (
                     (torch.zeros(3, 1), torch.zeros(3), torch.zeros(3)),
                     {"margin": 1.0},
@@ -114,6 +136,26 @@ def cases():
                 "convex": True,
             },
         ),
+    ]
+
+
+def rows():
+    def inputs(n):
+        return bench.leaf(n), bench.leaf(n), torch.randint(2, (n,)).float() * 2 - 1
+
+    return [
+        Row(
+            margin_ranking_loss,
+            shape="{}",
+            n=n,
+            settings={"margin": 1.0},
+            inputs=inputs,
+            peers={
+                "torch": lambda a, b, t: F.margin_ranking_loss(a, b, t, margin=1.0),
+                FORMULA: lambda a, b, t: (1 - t * (a - b)).clamp_min(0).mean(),
+            },
+        )
+        for n in (1 << 22, 1 << 16)
     ]
 
 
@@ -161,3 +203,8 @@ def test_half_precision_keeps_what_is_left_of_the_margin():
     a, b = torch.tensor([1000.5, 1.0]).half(), torch.tensor([1000.0, 0.0]).half()
     losses = margin_ranking_loss(a, b, torch.ones(2), margin=1.0001)
     np.testing.assert_allclose(losses.float(), [0.5001, 0.0001], rtol=2e-3)
+
+
+def test_a_pair_in_order_costs_plain_zero():
+    loss = margin_ranking_loss(real([3.0]), real([0.0]), real([1.0]), margin=1.0)
+    assert str(loss.item()) == "0.0"
