@@ -224,7 +224,7 @@ def test_alone_finds_other_imports_and_wrong_examples(tmp_path, monkeypatch):
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(contract, "ROOT", tmp_path)
-    report = contract.alone.__wrapped__()
+    report = contract.load_alone()
     found = {path.rsplit("/")[-1][:-3]: entry for path, entry in report.items()}
     assert found["good"] == {"error": None, "examples": {"loss": [1, 0, ""]}}
     assert found["wrong"]["examples"]["loss"][:2] == [1, 1]
