@@ -1,5 +1,7 @@
 """Makes one test item of every check on every case, and holds the options of the battery."""
 
+import logging
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ def pytest_addoption(parser):
 
 def pytest_configure():
     torch.set_num_threads(1)  # Inputs are tiny; threads only wait for each other.
+    torch._logging.set_logs(all=logging.CRITICAL)  # A failure shows its reason, not these.
 
 
 def pytest_collection_modifyitems(config, items):

@@ -224,7 +224,7 @@ def test_alone_finds_other_imports_and_wrong_examples(tmp_path, monkeypatch):
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(contract, "ROOT", tmp_path)
-    report = contract.alone.__wrapped__()
+    report = contract.load_alone()
     found = {path.rsplit("/")[-1][:-3]: entry for path, entry in report.items()}
     assert found["good"] == {"error": None, "examples": {"loss": [1, 0, ""]}}
     assert found["wrong"]["examples"]["loss"][:2] == [1, 1]
@@ -519,3 +519,15 @@ def test_an_exception_says_where_it_came_from():
     reason = fails("value", loss=wrong)["random"]
     line = wrong.__code__.co_firstlineno + 1
     assert reason.endswith(f"(tests/test_contract.py:{line})")
+
+
+def test_the_card_shows_what_a_passed_check_left_out():
+    exempt = {"modes/meta": "reads <labels>"}
+    told = case(exempt=exempt, adversarial={"equal": (real([1.0]), real([1.0]))})
+    cell = card._cell(contract.run(told, "modes"))
+    assert cell.startswith('<td class="passed">')
+    assert cell.endswith("cases; not run: meta: reads &lt;labels&gt;</td>")
+
+
+def test_every_check_has_its_line_on_the_card():
+    assert list(card.CHECKS) == list(contract.CHECKS)

@@ -102,7 +102,8 @@ def _cell(check: dict[str, Any] | None) -> str:
     if check["status"] != "passed":
         return f'<td class="failed">failed: {escape(check["reason"])}</td>'
     error = f"within {bound(check['error'])}, " if check["error"] is not None else ""
-    return f'<td class="passed">✓ {error}{check["cases"]} cases</td>'
+    but = f"; not run: {check['reason']}" if check["reason"] else ""  # Parts that are exempt.
+    return f'<td class="passed">✓ {error}{check["cases"]} cases{escape(but)}</td>'
 
 
 def bound(error: float) -> str:
