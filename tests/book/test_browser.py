@@ -159,7 +159,7 @@ def test_a_page_opens_and_its_mathematics_is_typeset(visit, path):
 @every_chapter
 def test_without_javascript_everything_is_there(visit, path):
     page = visit(path, java_script_enabled=False)
-    for what in ("p", ".highlight code", ".output", "figure.chart svg", ".katex-html"):
+    for what in ("p", ".highlight code", ".output", "figure.chart svg.wide", ".katex-html"):
         shown = page.locator(f"article {what}:not(details:not([open]) *)")
         assert shown.count() > 0, what
         for element in shown.all():
@@ -293,7 +293,9 @@ OUTSIDE = f"""e => {SHOWN}.flatMap(s => [...s.querySelectorAll("text")].filter(t
     return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1
         || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1);
 }}).map(t => t.textContent))"""
-LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")].map(e => {
+LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")].filter(
+    e => !e.querySelector(".math, code")
+).map(e => {
     const box = document.createElement("span");
     box.textContent = e.textContent.slice(0, 200);
     box.style = "white-space: nowrap; position: absolute";
@@ -512,9 +514,11 @@ def test_a_copied_doctest_has_no_prompts_and_no_outputs(visit, book, path):
 @every_chapter
 def test_a_copied_cell_is_the_cell(visit, book, path):
     page = visit(path, permissions=CLIPBOARD)
+    (chapter,) = [c for c in book.chapters if f"{c.name}/" == path]
+    kinds = [info for _, _, info, _ in fences(chapter.body)]
     cell = written(book, path, "python")[0]
     unfold(page)
-    block = page.locator("article .language-python.highlight").first
+    block = page.locator("article .highlight").nth(kinds.index("python"))
     assert copy(page, block) == cell.rstrip("\n")
 
 

@@ -137,4 +137,5 @@ def broken(chapter: Chapter) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(broken(read(Path(sys.argv[1])))))
+    for line in broken(read(Path(sys.argv[1]))):
+        print(line)
