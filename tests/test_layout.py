@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 import tomllib
 import types
 from collections.abc import Iterable, Iterator
@@ -410,15 +409,15 @@ def form(text: str, answers: dict | None) -> Iterator[str]:
         yield from in_short(sections.get("In short", ""), front_matter(text)["losses"])
         yield from recipes(sections)
     drawn = re.compile(r"\b(plots|alt)\.\w+\(|\bpeers\.compare\(")
-    for line, indent, _, info, code in fences(text):
-        if info == "python" and not indent:
-            yield from (f"line {line}: {said}" for said in randomness(code))
-    for line, indent, _, info, code in fences(text):
-        if indent or (info == "python" and drawn.search(code)):
-            if not indent:
+    for block in fences(text):
+        if block.info == "python" and not block.indent:
+            yield from (f"line {block.line}: {said}" for said in randomness(block.source))
+    for block in fences(text):
+        if block.indent or (block.info == "python" and drawn.search(block.source)):
+            if not block.indent:
                 break
-        elif sum(bool(row.strip()) for row in code.splitlines()) > LONGEST_OPEN:
-            yield f"line {line}: more than {LONGEST_OPEN} lines stand open before the first figure"
+        elif sum(bool(row.strip()) for row in block.source.splitlines()) > LONGEST_OPEN:
+            yield f"line {block.line}: more than {LONGEST_OPEN} lines stand open before the first figure"
     yield from answered(text, answers, of_a_loss)
 
 
@@ -428,7 +427,7 @@ def in_short(text: str, losses: list[str]) -> Iterator[str]:
         yield "In short has no two displayed formulas, the loss and its gradient"
     if text.count("<!-- facts -->") != 1:
         yield "In short needs one '<!-- facts -->'"
-    calls = [code for _, indent, _, info, code in fences(text) if info in ("py", "pycon", "python")]
+    calls = [block.source for block in fences(text) if block.info in ("py", "pycon", "python")]
     if (
         len(calls) != 1
         or "Criterion(" not in calls[0]
@@ -448,11 +447,12 @@ def recipes(sections: dict[str, str]) -> Iterator[str]:
     text = sections["Recipes"]
     if not 3 <= text.count('\n??? example "') <= 5:
         yield f"{text.count('??? example')} recipes: expected three to five '??? example \"...\"'"
-    for _, indent, _, info, code in fences(text):
-        if not indent or info != "python":
+    for block in fences(text):
+        info, code = block.info, block.source
+        if not block.indent or info != "python":
             yield f"a fence of {info!r} that is not folded among the recipes"
             continue
-        tree = ast.parse(textwrap.dedent(code))
+        tree = ast.parse(code)
         yield from (f"a recipe: {said}" for said in imports(tree, {"torch", "lossbook"}))
         if "lossbook.book" in code:
             yield "a recipe imports the book's own helpers"

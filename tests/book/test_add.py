@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -42,7 +43,14 @@ def test_a_new_loss_lacks_what_a_person_must_write_and_nothing_else(root, capsys
     ]
     homes = lossbook._homes(listed.encode())
     assert homes == {**lossbook._HOMES, "near_loss": "lossbook.regression.near"}
-    told = ["ruff", "check", "--quiet", *(root / file for file in files if file.endswith(".py"))]
+    told = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--quiet",
+        *(root / file for file in files if file.endswith(".py")),
+    ]
     assert subprocess.run(told, capture_output=True, cwd=chapters.ROOT, check=False).stdout == b""
     scope = {}
     exec(compile(code, "near.py", "exec"), scope)
