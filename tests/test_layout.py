@@ -417,7 +417,8 @@ def form(text: str, answers: dict | None) -> Iterator[str]:
             if not block.indent:
                 break
         elif sum(bool(row.strip()) for row in block.source.splitlines()) > LONGEST_OPEN:
-            yield f"line {block.line}: more than {LONGEST_OPEN} lines stand open before the first figure"
+            many = f"more than {LONGEST_OPEN} lines"
+            yield f"line {block.line}: {many} stand open before the first figure"
     yield from answered(text, answers, of_a_loss)
 
 

@@ -51,7 +51,7 @@ def test_a_new_loss_lacks_what_a_person_must_write_and_nothing_else(root, capsys
         "--quiet",
         *(root / file for file in files if file.endswith(".py")),
     ]
-    assert subprocess.run(told, capture_output=True, cwd=chapters.ROOT, check=False).stdout == b""
+    assert subprocess.run(linted, capture_output=True, cwd=chapters.ROOT, check=False).stdout == b""
     scope = {}
     exec(compile(code, "near.py", "exec"), scope)
     assert "near_loss" in scope
