@@ -1,18 +1,25 @@
 # make serve   the book, running, at localhost:8000
-# make test    every test that can run here (ARGS="--device cuda" for a GPU)
+# make test    every test that can run here (ARGS="--device cuda" for a GPU);
+#              FAMILY=embedding: of one family; CHANGED=1: what the change since main can reach
+# make add     starts a loss (LOSS=family/stem): its file, its test, its chapter, its export
 # make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
 # make seeds   what the chapters claim, under five other seeds (ARGS="--shifts 12", ARGS=docs/...)
-# The rest: site, test-slow, bench-record, bench-book, lint, address, clean.
+# The rest: site, test-slow, bench-record, bench-book, lint, clean.
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test,peers
 ARGS ?=
 LOSS ?=
+FAMILY ?=
+CHANGED ?=
 BIN := $(if $(wildcard .venv/Scripts),.venv/Scripts,.venv/bin)
 READY := .venv/ready node_modules/.package-lock.json
 
-.PHONY: serve site test test-slow bench bench-record bench-book seeds lint address clean
+TESTS = $(if $(CHANGED),$$($(BIN)/python -m lossbook.book changed),$(wildcard \
+    $(FAMILY:%=tests/%) $(FAMILY:%=lossbook/%) $(FAMILY:%=docs/%)))
+
+.PHONY: serve site add test test-slow bench bench-record bench-book seeds lint clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
@@ -21,7 +28,10 @@ site: $(READY)
 	$(BIN)/python -m lossbook.book build
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS) $(TESTS)
+
+add: $(READY)
+	$(BIN)/python -m lossbook.book add $(LOSS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest --slow $(ARGS)
@@ -42,9 +52,6 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-address: $(READY)
-	$(BIN)/python -m lossbook.book address
 
 clean:
 	rm -rf build site .cache

@@ -28,7 +28,7 @@ __all__ = ["main"]
 
 LOCK = "lossbook.lock"
 TEMPORARY = ".lossbook.tmp"
-APART = ("criterion.py", "gathering.py", "gathered.py")  # The files to copy that are in no family.
+APART = ("criterion.py", "gathering.py")  # The files to copy that are in no family.
 STAMPED = "# lossbook: "
 STAMP = re.compile(STAMPED + r"(?P<name>\S+) (?P<version>\S+) sha256:(?P<hash>[0-9a-f]{16}) .*")
 

@@ -984,7 +984,7 @@ def test_list_names_what_the_package_exports(real):
     lines = real("list").decode().splitlines()
     listed = {line.split()[0] for line in lines if line.startswith("  ")}
     homes = {name: getattr(lossbook, name).__module__ for name in lossbook.__all__}
-    assert {name for name, home in homes.items() if home != "lossbook.examine"} <= listed
+    assert {name for name, home in homes.items() if home != "lossbook.examination"} <= listed
     assert {line for line in lines if not line.startswith("  ")} == {
         path.relative_to(ROOT).as_posix() for path in LOSSES
     }

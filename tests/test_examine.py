@@ -12,12 +12,12 @@ from torch.nn.functional import one_hot
 from lossbook import (
     Criterion,
     cross_entropy,
+    examine,
     focal_loss,
     huber_loss,
     sigmoid_focal_loss,
     smooth_l1_loss,
 )
-from lossbook.examine import examine
 
 # Losses by their argument names alone: none of them is lossbook's.
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lossbook import info_nce, multiple_negatives_ranking_loss, nt_xent
-from lossbook.gathered import gathered
+from lossbook import gathered, info_nce, multiple_negatives_ranking_loss, nt_xent
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSSES = {
@@ -19,12 +18,13 @@ LOSSES = {
 }
 
 PROCESS = """
+import os
 import sys
 import torch
 from torch import nn
-from torch.distributed import destroy_process_group, init_process_group
+from torch.distributed import barrier, init_process_group
 from tests.test_gathered import LOSSES, model, rows
-from lossbook.gathered import gathered
+from lossbook import gathered
 
 rank, world, store, found = *map(int, sys.argv[1:3]), *sys.argv[3:]
 torch.set_num_threads(1)
@@ -42,7 +42,10 @@ try:
 except ValueError as error:
     results["uneven"] = str(error)
 torch.save(results, f"{found}.{rank}")
-destroy_process_group()
+# DistributedDataParallel keeps the group's threads alive, even beyond destroy_process_group: an
+# interpreter that comes down around them may be aborted. So wait for the others, and go.
+barrier()
+os._exit(0)
 """
 
 

@@ -6,15 +6,14 @@ where it must speak.
 
 import ast
 import importlib
-import inspect
 import json
+import os
 import re
 import subprocess
 import sys
-import textwrap
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,10 @@ import yaml
 from pybtex.database import parse_string
 
 import lossbook
+from lossbook.book.runs.chapters import ROOT, Fence, Settings, families, fences, split_front_matter
 from tests.answers import Answers
 
-ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = (
-    *("regression", "classification", "distribution", "ranking", "embedding"),
-    *("segmentation", "detection", "image", "generative", "sequence"),
-)
+FAMILIES = families()
 LANGUAGES = {"python", "pycon", "py", "text", "console", "yaml", "toml", "json", "ini", "diff"}
 LONGEST_CELL = 16, 28  # Statements, lines.
 
@@ -80,6 +76,17 @@ TYPES = {
 }
 ALWAYS = {"title", "description", "family", "losses", "see", "jupyter"}
 OF_A_LOSS = {"paper", "year", "task", "target", "output", "robust_to", "sensitive_to"}
+
+
+def difference(what: str, found: Iterable[str], expected: Iterable[str]) -> Iterator[str]:
+    """What is missing of `expected`, and what `found` has besides."""
+    found, expected = list(found), list(expected)
+    if missing := [name for name in expected if name not in found]:
+        yield f"{what}: {', '.join(missing)} missing"
+    if besides := [name for name in found if name not in expected]:
+        yield f"{what}: {', '.join(besides)} too many"
+    if not missing and not besides and found != expected:
+        yield f"{what}: expected the order {', '.join(expected)}"
 
 
 def relative(path: Path) -> str:
@@ -136,12 +143,14 @@ def loss_file(text: str, address: str) -> Iterator[str]:
     names = exports(tree)
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     public = {n.name for n in tree.body if hasattr(n, "name") and not n.name.startswith("_")}
-    if set(names) != public:
-        yield f"__all__ is {sorted(names)}, the public names are {sorted(public)}"
+    yield from difference("__all__", sorted(names), sorted(public))
     for name in names:
         if name not in functions:
             yield f"{name} is no function"
             continue
+        helped = re.findall(r"^Helper of (.*)\.$", ast.get_docstring(functions[name]) or "", re.M)
+        if helped and helped[0] not in [f"`{other}`" for other in names if other != name]:
+            yield f"{name}: helper of {helped[0]}, which is no other name of this file"
         yield from (f"{name}: {said}" for said in signature(functions[name]))
         yield from (f"{name}: {said}" for said in docstring(functions[name]))
     yield from refusals(tree)
@@ -193,13 +202,16 @@ def signature(function: ast.FunctionDef) -> Iterator[str]:
             yield f"the parameter {argument.arg}: Criterion alone reduces"
 
 
+SECTIONS = ("Args", "Returns", "Raises", "Reference", "Examples")
+
+
 def docstring(function: ast.FunctionDef) -> Iterator[str]:
     """Google style: every section, every argument in order, every tensor with its shape."""
     text = ast.get_docstring(function) or ""
     head, *rest = re.split(r"^(Args|Returns|Raises|Reference|Examples):\n", text, flags=re.M)
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
-    if list(sections) != ["Args", "Returns", "Raises", "Reference", "Examples"]:
-        yield f"the sections are {list(sections)}"
+    if wrong := list(difference("sections", sections, SECTIONS)):
+        yield from wrong
         return
     if not re.match(r"[A-Z].*\.\n", head):
         yield "the first line is no sentence"
@@ -207,8 +219,7 @@ def docstring(function: ast.FunctionDef) -> Iterator[str]:
     entries = dict(
         re.findall(r"^    (\w+): (.*\n(?:(?: {5}.*)?\n)*)", sections["Args"] + "\n", re.M)
     )
-    if list(entries) != [a.arg for a in arguments]:
-        yield f"Args lists {list(entries)}, the function takes {[a.arg for a in arguments]}"
+    yield from difference("Args", entries, [a.arg for a in arguments])
     shape = re.compile(r"`\([^`]*\)`")
     for argument in arguments:
         kind = ast.unparse(argument.annotation or ast.Constant(""))
@@ -265,29 +276,16 @@ def references(text: str, paper: str, bibliography: str) -> Iterator[str]:
 
 
 def front_matter(text: str) -> dict:
-    match = re.match(r"---\n(.*?)^---\n", text, re.S | re.M)
-    return yaml.safe_load(match[1]) if match else {}
-
-
-def fences(text: str) -> Iterator[tuple[int, str, str, str, str]]:
-    """Line of the opening fence, indent, marks, info and code of each block."""
-    opened, closed = (
-        r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>.*)\n",
-        r"^ *(?P=marks)[`~]* *$",
-    )
-    for match in re.finditer(rf"{opened}(?P<code>(?s:.*?)){closed}", text, re.M):
-        line = text[: match.start()].count("\n") + 1
-        yield line, match["indent"], match["marks"], match["info"], match["code"]
+    return yaml.safe_load(split_front_matter(text)[0]) or {}
 
 
 def prose(text: str) -> list[tuple[int, str]]:
     """The numbered lines outside of the front matter, of fences and of code spans."""
     lines = dict(enumerate(text.splitlines(), 1))
-    head = re.match(r"---\n.*?^---\n", text, re.S | re.M)
-    for i in range(1, head[0].count("\n") + 1 if head else 1):
+    for i in range(1, text.count("\n") - split_front_matter(text)[1].count("\n") + 1):
         del lines[i]
-    for line, _, _, _, code in fences(text):
-        for i in range(line, line + code.count("\n") + 2):
+    for fence in fences(text):
+        for i in range(fence.line, fence.end + 1):
             lines.pop(i, None)
     return [(i, re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", line)) for i, line in lines.items()]
 
@@ -306,11 +304,11 @@ def chapter(text: str) -> Iterator[str]:
     for i, line in enumerate(text.split("\n"), 1):
         if line.startswith(":::"):
             yield f"line {i}: ::: makes Jupytext take the file for Pandoc's"
-    for line, indent, marks, info, code in fences(text):
-        yield from (f"line {line}: {said}" for said in fence(indent, marks, info, code))
+    for block in fences(text):
+        yield from (f"line {block.line}: {said}" for said in fence(block))
+        if block.end > len(text.splitlines()):
+            yield f"line {block.line}: a fence that is not closed, or closes nothing"
     for i, line in prose(text):
-        if "```" in line or "~~~" in line:
-            yield f"line {i}: a fence that is not closed, or closes nothing"
         if re.match(r" *#+ ", line) and "$" in line:
             yield f"line {i}: a $ in a heading"
         if "$$" in line and line.strip() != "$$":
@@ -318,13 +316,13 @@ def chapter(text: str) -> Iterator[str]:
     yield from exercises(text)
 
 
-def fence(indent: str, marks: str, info: str, code: str) -> Iterator[str]:
-    language = info.split(" ")[0]
-    if not indent:
+def fence(block: Fence) -> Iterator[str]:
+    language, info, code = block.kind, block.info, block.source
+    if not block.indent:
         if language not in LANGUAGES:
             yield f"a fence of {language!r}: expected one of {sorted(LANGUAGES)}"
-        if marks != "```":
-            yield f"a fence of {marks}: expected three backticks"
+        if block.marks != "```":
+            yield f"a fence of {block.marks}: expected three backticks"
         if not code.strip():
             yield "an empty fence"
     if language in ("python", "pycon") and info != language:
@@ -341,7 +339,7 @@ def fence(indent: str, marks: str, info: str, code: str) -> Iterator[str]:
         yield "a file must be shown whole, in a py fence that has its path for a title"
     if included and not (ROOT / included[1]).is_file():
         yield f"shows {included[1]}, which is not there"
-    if language == "python" and not indent:
+    if language == "python" and not block.indent:
         yield from length(code)
 
 
@@ -372,7 +370,7 @@ def exercises(text: str) -> Iterator[str]:
             rf"### Exercise {number}: .+ \(\d+ minutes?, (easy|medium|hard)(, graded)?\)", here[0]
         ):
             yield f"{where}: heading {here[0]!r}"
-        cells = [c for _, indent, _, info, c in fences(section) if not indent and info == "python"]
+        cells = [f.source for f in fences(section) if not f.indent and f.info == "python"]
         if len(cells) != 2:
             yield f"{where} has {len(cells)} cells: expected a stub and a check"
             continue
@@ -411,15 +409,16 @@ def form(text: str, answers: dict | None) -> Iterator[str]:
         yield from in_short(sections.get("In short", ""), front_matter(text)["losses"])
         yield from recipes(sections)
     drawn = re.compile(r"\b(plots|alt)\.\w+\(|\bpeers\.compare\(")
-    for line, indent, _, info, code in fences(text):
-        if info == "python" and not indent:
-            yield from (f"line {line}: {said}" for said in randomness(code))
-    for line, indent, _, info, code in fences(text):
-        if indent or (info == "python" and drawn.search(code)):
-            if not indent:
+    for block in fences(text):
+        if block.info == "python" and not block.indent:
+            yield from (f"line {block.line}: {said}" for said in randomness(block.source))
+    for block in fences(text):
+        if block.indent or (block.info == "python" and drawn.search(block.source)):
+            if not block.indent:
                 break
-        elif sum(bool(row.strip()) for row in code.splitlines()) > LONGEST_OPEN:
-            yield f"line {line}: more than {LONGEST_OPEN} lines stand open before the first figure"
+        elif sum(bool(row.strip()) for row in block.source.splitlines()) > LONGEST_OPEN:
+            many = f"more than {LONGEST_OPEN} lines"
+            yield f"line {block.line}: {many} stand open before the first figure"
     yield from answered(text, answers, of_a_loss)
 
 
@@ -429,7 +428,7 @@ def in_short(text: str, losses: list[str]) -> Iterator[str]:
         yield "In short has no two displayed formulas, the loss and its gradient"
     if text.count("<!-- facts -->") != 1:
         yield "In short needs one '<!-- facts -->'"
-    calls = [code for _, indent, _, info, code in fences(text) if info in ("py", "pycon", "python")]
+    calls = [block.source for block in fences(text) if block.info in ("py", "pycon", "python")]
     if (
         len(calls) != 1
         or "Criterion(" not in calls[0]
@@ -449,11 +448,12 @@ def recipes(sections: dict[str, str]) -> Iterator[str]:
     text = sections["Recipes"]
     if not 3 <= text.count('\n??? example "') <= 5:
         yield f"{text.count('??? example')} recipes: expected three to five '??? example \"...\"'"
-    for _, indent, _, info, code in fences(text):
-        if not indent or info != "python":
+    for block in fences(text):
+        info, code = block.info, block.source
+        if not block.indent or info != "python":
             yield f"a fence of {info!r} that is not folded among the recipes"
             continue
-        tree = ast.parse(textwrap.dedent(code))
+        tree = ast.parse(code)
         yield from (f"a recipe: {said}" for said in imports(tree, {"torch", "lossbook"}))
         if "lossbook.book" in code:
             yield "a recipe imports the book's own helpers"
@@ -503,8 +503,7 @@ def data(
         elif TYPES[key] is list and not all(isinstance(item, str) for item in value):
             wrong.append(f"{key}: expected strings, got {value!r}")
     required = ALWAYS if meta.get("family") == "foundations" else ALWAYS | OF_A_LOSS
-    if missing := sorted(required - set(meta)):
-        wrong.append(f"the keys {missing} are missing")
+    wrong += difference("keys", sorted(required & set(meta)), sorted(required))
     if wrong:
         yield from wrong
         return
@@ -512,10 +511,11 @@ def data(
         yield f"family: {meta['family']!r} is not the folder"
     if meta["jupyter"] != JUPYTER:
         yield f"jupyter: {meta['jupyter']!r}"
-    if "file" in meta and not set(meta["losses"]) <= set(exported):
-        yield f"losses: {meta['losses']}, but __all__ of {meta['file']} is {exported}"
-    if "file" not in meta and sorted(meta["losses"]) != sorted(exported):
-        yield f"losses: {meta['losses']}, but __all__ is {exported}"
+    if "file" in meta:
+        expected = [name for name in exported if name in meta["losses"]]
+        yield from difference(f"losses of {meta['file']}", sorted(meta["losses"]), sorted(expected))
+    else:
+        yield from difference("losses", sorted(meta["losses"]), sorted(exported))
     for other in meta["see"]:
         if not (docs / f"{other}.md").is_file():
             yield f"see: there is no chapter {other}"
@@ -530,13 +530,6 @@ def data(
 
 
 # Settings and addresses --------------------------------------------------------------------------
-
-
-class Settings(yaml.SafeLoader):
-    """Reads mkdocs.yml; a value from the environment is read as its default."""
-
-
-Settings.add_constructor("!ENV", lambda loader, node: loader.construct_sequence(node)[-1])
 
 
 def settings(text: str) -> Iterator[str]:
@@ -690,11 +683,70 @@ def test_answers_belong_to_a_chapter():
 def test_lossbook_exports_every_loss_and_nothing_else():
     union = [name for path in LOSS_FILES for name in exports(ast.parse(path.read_text()))]
     assert sorted(union) == sorted(set(union))
-    assert sorted(lossbook.__all__) == sorted([*union, "Criterion", "examine"])
+    expected = sorted([*union, "Criterion", "examine", "gathered"])
+    assert list(difference("lossbook", lossbook.__all__, expected)) == []
+    assert set(lossbook.__all__) <= set(dir(lossbook))
     for name in lossbook.__all__:
-        assert not inspect.ismodule(getattr(lossbook, name))
+        assert getattr(lossbook, name).__module__ == lossbook._HOMES[name]
+        assert not (ROOT / f"lossbook/{name}.py").exists(), "a module that bears a public name"
     visible = {n for n in vars(lossbook) if not n.startswith("_")} - set(lossbook.__all__)
-    assert all(isinstance(getattr(lossbook, n), types.ModuleType) for n in visible)
+    assert visible - {"TYPE_CHECKING"} == {
+        n for n in visible if isinstance(getattr(lossbook, n), types.ModuleType)
+    }
+    with pytest.raises(AttributeError, match="no attribute 'typo'"):
+        _ = lossbook.typo
+
+
+def test_lossbook_is_typed_and_mypy_refuses_a_name_that_it_has_not(tmp_path):
+    lines = ["import lossbook", "reveal_type(lossbook.huber_loss)", "lossbook.typo"]
+    lines += ["from lossbook import dice_loss, nope", "reveal_type(dice_loss)"]
+    (tmp_path / "use.py").write_text("\n".join(lines) + "\n")
+    settings = "[mypy]\nstrict = true\n[mypy-torch.*]\nfollow_imports = skip\n"  # torch takes long.
+    (tmp_path / "mypy.ini").write_text(settings)
+    command = [sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "use.py"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout.splitlines()
+    assert [re.findall(r"def \(|has no attribute .\w+", line) for line in said[:-1]] == [
+        *(["def ("], ['has no attribute "typo'], ['has no attribute "nope'], ["def ("]),
+    ], done.stdout
+
+
+WITHOUT_TORCH = """
+import io, runpy, sys
+sys.modules["torch"] = None
+import lossbook
+assert "focal_loss" in dir(lossbook) and "focal_loss" in lossbook.__all__
+try:
+    lossbook.focal_loss
+except ImportError:
+    sys.argv = ["lossbook", *sys.argv[1:]]
+    runpy.run_module("lossbook", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", ["list", "--help", "show focal", "add focal .", "add --dry-run focal .", "diff"]
+)
+def test_the_command_needs_no_torch(arguments, tmp_path):
+    if arguments == "diff":
+        test_the_command_needs_no_torch("add focal .", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "focal" in done.stdout or arguments == "--help"
 
 
 def test_mkdocs_yml():
@@ -858,17 +910,24 @@ def planted(good, change, rule, expected):
         (("Near loss: how far apart two values are.", "Near loss"), "the first line"),
         (("Chapter: ", "See: "), "the last line of the docstring"),
         (("regression/near/\n", "regression/far/\n"), "the last line of the docstring"),
-        (('__all__ = ["near_loss"]', '__all__ = ["near"]'), "__all__ is ['near']"),
-        (("\n\ndef near", "\n\ndef helper():\n    pass\n\n\ndef near"), "public names"),
+        (('__all__ = ["near_loss"]', '__all__ = ["near"]'), "__all__: near_loss missing"),
+        (("\n\ndef near", "\n\ndef helper():\n    pass\n\n\ndef near"), "__all__: helper missing"),
         (("def near_loss(", "class near_loss:\n  def f("), "near_loss is no function"),
         (("targets: Tensor, *,", "targets: Tensor,"), "scale is not keyword-only"),
         (("targets: Tensor, *,", "targets: Tensor = 0, *,"), "targets has a default"),
         (("scale: float = 1.0)", 'scale: float = 1.0, reduction: str = "mean")'), "alone reduces"),
         (("*, scale", "*rest, scale"), "takes *args"),
-        (("    Raises:\n", "    Errors:\n"), "the sections are"),
-        (("    Reference:\n        Near, ", "    Note:\n        Near, "), "the sections are"),
+        (("    Raises:\n", "    Errors:\n"), "sections: Raises missing"),
+        (
+            ("    Reference:\n        Near, ", "    Note:\n        Near, "),
+            "sections: Reference missing",
+        ),
+        (
+            ("element.\n\n    Args", "element.\n\n    Helper of `far`.\n\n    Args"),
+            "helper of `far`",
+        ),
         (("Near loss, one value per element.", "near loss"), "no sentence"),
-        (("        scale: A positive number.\n", ""), "Args lists ['predictions', 'targets']"),
+        (("        scale: A positive number.\n", ""), "Args: scale missing"),
         (("Predicted values, shape `(*)`.", "Predicted values."), "predictions has no shape"),
         (("element, shape `(*)`.", "element."), "Returns has no shape"),
         (("ValueError: If", "Error: If"), "Raises names no ValueError"),
@@ -1075,11 +1134,11 @@ def test_a_shown_file_must_exist():
         ({"robust_to": "noise"}, "robust_to: expected list"),
         ({"see": [1]}, "see: expected strings"),
         ({"jupyter": None}, "jupyter: expected dict"),
-        ({"task": ...}, "the keys ['task'] are missing"),
+        ({"task": ...}, "keys: task missing"),
         ({"family": "ranking"}, "family: 'ranking' is not the folder"),
         ({"jupyter": {"jupytext": {"formats": "md"}}}, "jupyter: "),
-        ({"losses": []}, "losses: []"),
-        ({"losses": ["near_loss", "far_loss"]}, "losses: ['near_loss', 'far_loss']"),
+        ({"losses": []}, "losses: near_loss missing"),
+        ({"losses": ["near_loss", "far_loss"]}, "losses: far_loss too many"),
         ({"see": ["regression/nowhere"]}, "there is no chapter regression/nowhere"),
         ({"see": ["regression/near"]}, "see: "),
         ({"paper": "far2000"}, "paper: 'far2000' is not in references.bib"),

@@ -1,1 +1,1 @@
-"""The machine: what cells import; in `runs` what runs chapters, in `pages` what makes pages."""
+"""The book's machine: what cells import; `runs` runs chapters, `pages` makes pages."""

@@ -1,4 +1,4 @@
-"""python -m lossbook.book: stage, build or serve the book."""
+"""python -m lossbook.book: stage, build or serve the book, start a loss."""
 
 import argparse
 import hashlib
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from lossbook.book.runs import chapters, drift
 from lossbook.book.runs.chapters import BUILD, ROOT
 
 
@@ -30,33 +31,63 @@ def main(arguments: list[str] | None = None) -> int:
     shifting = commands.add_parser("seeds", help="record whether claims hold under other seeds")
     shifting.add_argument("chapters", nargs="*", type=Path, help="these only")
     shifting.add_argument("--shifts", type=int, default=5)
-    commands.add_parser("address", help="bring every address in line with mkdocs.yml")
+    adding = commands.add_parser("add", help="start a loss: file, test, chapter and export")
+    adding.add_argument("loss", metavar="FAMILY/STEM")
+    commands.add_parser("changed", help="list the tests that what changed since main can reach")
     options = parser.parse_args(arguments)
+
+    if options.command == "changed":
+        from lossbook.book.runs import changed
+
+        print(" ".join(changed.reached(changed.files())))
+        return 0
+    if options.command == "add":
+        from lossbook.book.runs.add import add
+
+        try:
+            print("\n".join(add(options.loss)))
+        except ValueError as error:
+            parser.error(str(error))
+        return 0
 
     if options.command == "serve":
         from lossbook.book.pages.serve import serve
 
         return serve(options.address)
-    if options.command == "address":
-        from lossbook.book.pages.address import rewrite
-
-        print("\n".join(rewrite()) or "Every address is in line.")
-        return 0
+    chosen = [path.resolve() for path in getattr(options, "chapters", [])]
+    for path in chosen:
+        if not path.is_file() or not path.is_relative_to(chapters.DOCS):
+            parser.error(f"expected a chapter below docs/, got {path}")
     if options.command == "seeds":
-        from lossbook.book.runs import chapters, seeds
+        from lossbook.book.runs import seeds
 
-        paths = [p.resolve() for p in options.chapters] or sorted(chapters.DOCS.rglob("*.md"))
+        paths = chosen or sorted(chapters.DOCS.rglob("*.md"))
         return 1 if seeds.record(paths, options.shifts, report=print) else 0
     if options.command == "record":
-        from lossbook.book.runs import chapters, drift, run
-
-        for chapter in [chapters.read(path.resolve()) for path in options.chapters]:
-            drift.record(chapter, run.run(chapter))
-        return 0
+        return _record(chosen)
     if options.command == "stage":
-        only = [path.resolve() for path in options.chapters] or None
-        return _stage(only, strict=not options.keep_going)
+        return _stage(chosen or None, strict=not options.keep_going)
     return _vet() or _stage(None, strict=True) or _generate(options.generator)
+
+
+def _record(paths: list[Path]) -> int:
+    """Record what each chapter prints, unless it fails."""
+    from lossbook.book.runs import run
+
+    failed = False
+    for path in paths:
+        try:
+            chapter = chapters.read(path)
+            done = run.run(chapter)
+            errors = done.errors(chapter)
+        except chapters.ChapterError as unread:
+            errors = [unread]
+        for error in errors:
+            print(f"\n{error}", file=sys.stderr)
+        if not errors:
+            drift.record(chapter, done)
+        failed |= bool(errors)
+    return int(failed)
 
 
 def _vet() -> int:

@@ -74,6 +74,8 @@ def _log_t(log_x: Tensor, t: float) -> Tensor:
 def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
     """Tempered softmax: probabilities whose tails a temperature makes heavy or cuts off.
 
+    Helper of `bi_tempered_loss`.
+
     With activations a, and lambda such that the probabilities sum to 1:
 
         p_i = exp_t(a_i - lambda),    exp_t(x) = max(0, 1 + (1 - t) x)^(1 / (1 - t))

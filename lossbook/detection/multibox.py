@@ -121,6 +121,8 @@ def match_priors(
 ) -> tuple[Tensor, Tensor]:
     """Match the priors of one image with its objects: offsets and a label for each prior.
 
+    Helper of `multibox_loss`.
+
     With IoU the area that two boxes share over the area that they cover:
 
         1. of all free priors and free boxes, the pair of largest IoU is matched, while it is > 0
@@ -200,6 +202,8 @@ def encode_boxes(
 ) -> Tensor:
     """Encode boxes as offsets from priors, four numbers per box.
 
+    Helper of `multibox_loss`.
+
     With centers c and sizes s of the boxes, centers p and sizes q of the priors, along x and y:
 
         offset of the center = (c - p) / (q v_0)
@@ -242,6 +246,8 @@ def decode_boxes(
     offsets: Tensor, priors: Tensor, *, variances: tuple[float, float] = (0.1, 0.2)
 ) -> Tensor:
     """Decode offsets from priors, as a network predicts them, into boxes: corners, one row each.
+
+    Helper of `multibox_loss`.
 
     The inverse of `encode_boxes`. With centers p and sizes q of the priors, along x and y:
 

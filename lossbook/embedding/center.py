@@ -54,6 +54,8 @@ def update_centers(
 ) -> Tensor:
     """Move the centers of center loss towards a batch: the new centers, one row per class.
 
+    Helper of `center_loss`.
+
     With n_j the number of embeddings of class j in the batch, summed over just those:
 
         new c_j = c_j - alpha sum_i (c_j - x_i) / (1 + n_j)

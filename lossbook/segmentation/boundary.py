@@ -70,6 +70,8 @@ def boundary_loss(probabilities: Tensor, distance_maps: Tensor) -> Tensor:
 def signed_distance_map(masks: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:
     """Signed distance to the boundary of each mask, one value per pixel or voxel.
 
+    Helper of `boundary_loss`.
+
     With d the Euclidean distance from a pixel to the nearest one of the other kind:
 
         map = d          outside of the mask

@@ -494,7 +494,7 @@ def test_the_copied_file_is_the_file_to_the_byte_and_runs_with_torch_alone(visit
 def written(book, path, kind):
     """The blocks of a kind in the chapter of a page."""
     (chapter,) = [c for c in book.chapters if f"{c.name}/" == path]
-    return [code for _, _, info, code in fences(chapter.body) if info == kind]
+    return [f.source for f in fences(chapter.body) if f.info == kind]
 
 
 @every_chapter

@@ -48,9 +48,9 @@ def exercises_of(chapter):
         folded = SOLUTION.search(section)  # A graded exercise has none here.
         before = first + section[: folded.start(1)].count("\n") - 1 if folded else 0
         solution = [
-            chapters.Block("python", before + line, code)
-            for line, _, info, code in chapters.fences(dedent(folded[1]) if folded else "")
-            if info == "python"
+            fence._replace(line=before + fence.line)
+            for fence in chapters.fences(dedent(folded[1]) if folded else "")
+            if fence.info == "python"
         ]
         yield first, stub, check, solution
 
@@ -65,7 +65,7 @@ def answers_of(chapter):
 
 def written(stub, source):
     """An answer that stands outside of the chapter, in place of the stub."""
-    return chapters.Block(stub.kind, stub.line, dedent(source))
+    return stub._replace(source=dedent(source))
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ RAISES = re.compile(r"raise NotImplementedError\(.*\)")
 
 def answer(stub, value):
     """A stub that answers the same to everything."""
-    return chapters.Block(stub.kind, stub.line, RAISES.sub(f"return {value}", stub.source))
+    return stub._replace(source=RAISES.sub(f"return {value}", stub.source))
 
 
 def verdicts(chapter, answers=None):

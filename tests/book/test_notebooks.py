@@ -16,7 +16,7 @@ import pytest
 from lossbook import __version__
 from lossbook.book.pages import notebook
 from lossbook.book.runs import chapters
-from lossbook.book.runs.chapters import ROOT, Block
+from lossbook.book.runs.chapters import ROOT, fences
 
 CHAPTERS = [c for c in chapters.load()[0] if c.blocks]
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
@@ -100,14 +100,13 @@ def test_no_cell_needs_a_doctest_to_have_run(chapter):
 
 
 def test_a_cell_that_needs_a_doctest_is_caught():
-    blocks = [
-        Block("python", 1, "x = 1\n"),
-        Block("pycon", 5, ">>> x, y = 2, 3\n>>> def f():\n...     return 1\n"),
-        Block("python", 9, "x, y, f()\n"),
-        Block("python", 13, "y = 1\nx = y\n"),
-        Block("python", 17, "x, y\n"),
-    ]
-    assert list(borrowed(blocks)) == [(9, "f"), (9, "x"), (9, "y")]
+    cells = {
+        "python": ["x = 1\n", "x, y, f()\n", "y = 1\nx = y\n", "x, y\n"],
+        "pycon": [">>> x, y = 2, 3\n>>> def f():\n...     return 1\n"],
+    }
+    order = ("python", "pycon", "python", "python", "python")
+    text = "".join(f"```{kind}\n{cells[kind].pop(0)}```\n\n" for kind in order)
+    assert list(borrowed(fences(text))) == [(11, "f"), (11, "x"), (11, "y")]
 
 
 # The published notebook --------------------------------------------------------------------------

@@ -42,9 +42,9 @@ def pieces(text):
     found = dict(SECTION.findall(text)).get("Recipes", "")
     before = text[: text.index(found)].count("\n")
     return [
-        (before + line, code)
-        for line, indent, info, code in chapters.fences(found)
-        if indent and info == "python"
+        (before + fence.line, fence.source)
+        for fence in chapters.fences(found)
+        if fence.indent and fence.info == "python"
     ]
 
 
@@ -88,7 +88,7 @@ def test_a_recipe_that_needs_more_is_caught(code, said, tmp_path):
 
 def call(chapter):
     """The block of *In short* that calls the loss and its `Criterion`."""
-    (code,) = [c for *_, c in chapters.fences(dict(SECTION.findall(chapter.text))["In short"])]
+    (code,) = [f.source for f in chapters.fences(dict(SECTION.findall(chapter.text))["In short"])]
     return code
 
 

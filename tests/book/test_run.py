@@ -1,10 +1,13 @@
 """Running chapters: every failure at its line, every run cached by all that it depends on."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from lossbook.book import __main__ as command
 from lossbook.book.runs import chapters, run, testing
 from lossbook.book.runs.chapters import ChapterError
 from lossbook.book.runs.run import Result, Run, run_all
@@ -19,9 +22,10 @@ def root(tmp_path, monkeypatch):
 
 
 def repository(root, patch):
+    """A second checkout, without chapters."""
     (root / "docs").mkdir()
-    (root / "lossbook").mkdir()
-    (root / "lossbook/loss.py").write_text("value = 1\n")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(chapters.ROOT / "lossbook", root / "lossbook", ignore=ignored)
     patch.setattr(chapters, "ROOT", root)
     patch.setattr(chapters, "DOCS", root / "docs")
     patch.setattr(run, "ROOT", root)
@@ -219,6 +223,41 @@ def test_the_folder_of_a_kernel_is_its_own_and_is_removed(ran):
     assert not Path(where).is_relative_to(run.ROOT)
 
 
+NEEDY = """
+```python
+import sys
+from pathlib import Path
+
+import lossbook
+from lossbook import focal_loss
+from lossbook.regression.huber import huber_loss
+
+tree = Path(lossbook.__file__).parents[1]
+print((tree / "docs/data.csv").read_text(), lossbook.regression.huber.mark, tree)
+```
+"""
+
+
+def test_a_kernel_runs_the_lossbook_of_its_own_tree_and_says_what_it_loaded(root):
+    add(root / "lossbook/regression/huber.py", "mark = 'second checkout'\n")
+    (root / "docs/data.csv").write_text("data")
+    chapter = write(root, "needy", NEEDY)
+    done = run.run(chapter)
+    assert done.errors(chapter) == []
+    assert done.results[0].outputs == [{"text/plain": f"data second checkout {root}\n"}]
+    assert {need for need in done.needs if "runs/" not in need} == {
+        *("chapter", "versions", "docs/data.csv", "lossbook.focal_loss"),
+        *("lossbook/classification/__init__.py", "lossbook/classification/focal.py"),
+        *("lossbook/regression/__init__.py", "lossbook/regression/huber.py"),
+        *("lossbook/book/__init__.py", "lossbook/book/plots.py"),
+    }
+    assert {need for need in done.needs if "runs/" in need} == {
+        f"lossbook/book/runs/{stem}.py"
+        for stem in ("__init__", "chapters", "charts", "kernel", "run")
+    }
+    assert run.run(chapter).cached
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """Chapters that break their kernel or leave traces."""
@@ -256,7 +295,8 @@ def test_a_kernel_that_cannot_be_set_up_is_the_chapter_s_failure(root, monkeypat
     shadow.mkdir()
     (shadow / "altair.py").write_text("raise RuntimeError('no charts today')\n")
     environment = run._environment
-    monkeypatch.setattr(run, "_environment", lambda w: environment(w) | {"PYTHONPATH": str(shadow)})
+    path = os.pathsep.join([str(shadow), str(root)])
+    monkeypatch.setattr(run, "_environment", lambda w: environment(w) | {"PYTHONPATH": path})
     chapter = write(root, "unlucky", "```python\n1\n```\n\n```pycon\n>>> 1\n1\n```\n")
     essay = write(root, "essay", "No code.\n")
     unlucky, fine = run_all([chapter, essay])
@@ -268,6 +308,9 @@ def test_a_kernel_that_cannot_be_set_up_is_the_chapter_s_failure(root, monkeypat
 # The cache, without kernels ----------------------------------------------------------------------
 
 
+LOADED = ["lossbook/regression/huber.py", "lossbook.huber_loss", "docs/data.csv"]
+
+
 @pytest.fixture
 def executed(monkeypatch):
     """The names of the chapters that were executed; a chapter fails if it says so."""
@@ -276,7 +319,7 @@ def executed(monkeypatch):
     async def execute(chapter, _):
         names.append(chapter.name)
         error = "the cell failed" if "fail" in chapter.text else None
-        return [Result("python", 5, "x", [{"text/plain": "1"}], error)]
+        return [Result("python", 5, "x", [{"text/plain": "1"}], error)], LOADED
 
     monkeypatch.setattr(run, "_execute", execute)
     return names
@@ -290,26 +333,61 @@ def test_an_unchanged_chapter_is_not_executed_again(root, executed):
     assert first.results == again.results
 
 
-@pytest.mark.parametrize("change", ["chapter", "code", "new code", "version", "damage"])
-def test_whatever_a_run_depends_on_makes_it_run_again(root, executed, monkeypatch, change):
+def add(path, text):
+    path.write_text((path.read_text() if path.exists() else "") + text)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("docs/a.md", "More.\n"),
+        ("docs/data.csv", "1\n"),
+        ("lossbook/regression/huber.py", "# More.\n"),
+        ("lossbook/__init__.py", "    from lossbook.regression.new import huber_loss\n"),
+        ("lossbook/book/runs/run.py", "# More.\n"),
+        ("lossbook/book/runs/charts.py", "# More.\n"),
+        ("build/runs/a.json", "damage"),
+    ],
+)
+def test_what_a_run_needed_makes_it_run_again(root, executed, file, text):
     chapter = write(root, "a", "```python\nx\n```\n")
     run.run(chapter)
-    if change == "chapter":
-        chapter = write(root, "a", "```python\nx\n```\n\nMore.\n")
-    elif change == "code":
-        (root / "lossbook/loss.py").write_text("value = 2\n")
-    elif change == "new code":
-        (root / "lossbook/family").mkdir()
-        (root / "lossbook/family/new.py").write_text("value = 1\n")
-    elif change == "version":
-        now = run.versions()
-        monkeypatch.setattr(run, "versions", lambda: {**now, "torch": now["torch"] + "1"})
-    else:
-        (stored,) = (root / "build/runs").iterdir()
-        stored.write_text(stored.read_text()[:-9])
+    add(root / file, text if "__init__" not in file else f"\n\nif TYPE_CHECKING:\n{text}")
+    chapter = chapters.read(chapter.path)
     assert not run.run(chapter).cached
     assert executed == ["a", "a"]
     assert run.run(chapter).cached
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("docs/b.md", "---\ntitle: b\n---\n"),
+        ("lossbook/regression/absolute_error.py", "# More.\n"),
+        ("lossbook/regression/new.py", "# New.\n"),
+        ("lossbook/book/pages/stage.py", "# More.\n"),
+        ("lossbook/book/__main__.py", "# More.\n"),
+        (
+            "lossbook/__init__.py",
+            "if TYPE_CHECKING:\n    from lossbook.regression.new import new_loss\n",
+        ),
+    ],
+)
+def test_what_a_run_did_not_need_leaves_it_alone(root, executed, file, text):
+    chapter = write(root, "a", "```python\nx\n```\n")
+    run.run(chapter)
+    add(root / file, text)
+    assert run.run(chapter).cached
+    assert executed == ["a"]
+
+
+def test_another_version_makes_it_run_again(root, executed, monkeypatch):
+    chapter = write(root, "a", "```python\nx\n```\n")
+    run.run(chapter)
+    now = run.versions()
+    monkeypatch.setattr(run, "versions", lambda: {**now, "torch": now["torch"] + "1"})
+    assert not run.run(chapter).cached
+    assert executed == ["a", "a"]
 
 
 def test_the_versions_are_those_of_what_is_installed():
@@ -332,8 +410,8 @@ def test_a_failed_run_is_not_cached(root, executed):
 
 def test_code_that_changes_while_a_chapter_runs_makes_it_run_again(root, monkeypatch):
     async def execute(*_):
-        (root / "lossbook/loss.py").write_text("value = 3\n")
-        return [Result("python", 5, "x", [])]
+        add(root / "lossbook/regression/huber.py", "# More.\n")
+        return [Result("python", 5, "x", [])], LOADED
 
     monkeypatch.setattr(run, "_execute", execute)
     chapter = write(root, "a", "```python\nx\n```\n")
@@ -354,6 +432,33 @@ def test_two_chapters_of_one_stem_have_each_their_own_cache(root, executed):
 def test_an_essay_needs_no_kernel(root):
     essay = write(root, "essay", "Only words, and a fence:\n\n```text\n1\n```\n")
     assert run.run(essay).results == []
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def test_what_fails_is_not_recorded(root, executed, monkeypatch, capsys):
+    monkeypatch.setattr(command.drift, "RECORDED", root / "recorded")
+    good = write(root, "good", "```python\nx\n```\n")
+    write(root, "bad", "```python\nfail\n```\n")
+    (root / "docs/latin.md").write_bytes(b"---\ntitle: \xff\n---\n")
+    files = [str(root / f"docs/{name}.md") for name in ("bad", "good", "latin")]
+    assert command.main(["record", *files]) == 1
+    assert [path.name for path in (root / "recorded").iterdir()] == ["good.json"]
+    said = capsys.readouterr().err
+    assert "docs/bad.md:5: the cell failed" in said
+    assert "docs/latin.md:2: not UTF-8: byte 0xff" in said
+    assert command.main(["record", str(good.path)]) == 0
+    assert executed == ["bad", "good"]
+
+
+@pytest.mark.parametrize("verb", ["stage", "record"])
+@pytest.mark.parametrize("name", ["docs/nope.md", "docs", "nope.md"])
+def test_a_chapter_that_is_not_there_is_named(root, verb, name, capsys):
+    (root / "nope.md").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        command.main([verb, str(root / name)])
+    assert f"expected a chapter below docs/, got {root / name}" in capsys.readouterr().err
 
 
 # Reading -----------------------------------------------------------------------------------------

@@ -2,11 +2,8 @@
 
 import html
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import indent
 
@@ -17,8 +14,8 @@ import pytest
 import lossbook
 from lossbook import __version__
 from lossbook.book import plots
-from lossbook.book.pages import address, card, charts, cite, notebook, short, stage, tex
-from lossbook.book.runs import chapters
+from lossbook.book.pages import card, cite, notebook, short, stage, tex
+from lossbook.book.runs import chapters, charts
 from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError
 from lossbook.book.runs.run import Result, Run
 
@@ -354,7 +351,7 @@ def test_comments_for_authors_go_and_every_line_keeps_its_number():
 def test_a_cell_that_draws_or_compares_is_folded_below_what_it_shows(output, error, first):
     drawn = Result("python", 5, "drawn", [output], error)
     printed = Result("python", 12, 'print("a")', [{"text/plain": "a"}])
-    text, _ = stage._mark(stage.uncommented(CELLS), [drawn, printed])
+    text = stage._mark(stage.uncommented(CELLS), [drawn, printed])
     folded = '<!--output 0-->\n\n??? code "Code"\n\n    ```python\n    drawn\n    ```\n'
     open_ = "```python\ndrawn\n```\n\n<!--output 0-->\n"
     assert (folded in text, open_ in text) == (first, not first)
@@ -528,7 +525,7 @@ def test_the_notebook_folds_hints_and_solutions(published):
     assert text.rstrip().endswith("The end.")
 
 
-# Navigation and addresses ------------------------------------------------------------------------
+# Navigation --------------------------------------------------------------------------------------
 
 
 def test_chapters_are_listed_by_order_then_year_then_title(monkeypatch):
@@ -561,54 +558,6 @@ def test_every_chapter_is_in_the_navigation_once():
     assert {f"{c.name}.md" for c in CHAPTERS} <= set(listed)
 
 
-def test_one_command_brings_every_address_in_line(tmp_path):
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("the addresses are rewritten in the files that git lists, and here is no git")
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, tmp_path / name)
-    for command in (["init", "-q"], ["add", "."]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    mkdocs = tmp_path / "mkdocs.yml"
-    old = stage.settings()
-    site, repository = "https://jo.example/losses/", "https://github.com/jo/losses"
-    text = mkdocs.read_text()
-    mkdocs.write_text(text.replace(old["site_url"], site).replace(old["repo_url"], repository))
-    said = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "lossbook.book", "address"],
-        cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k not in ("SITE_URL", "PYTHONPATH")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    changed = said.stdout.split()
-    assert {"pyproject.toml", "CITATION.cff", "lossbook/regression/huber.py"} <= set(changed)
-    left = subprocess.run(
-        [
-            "git",
-            "grep",
-            "-nF",
-            *("-e", old["site_url"]),
-            *("-e", old["repo_url"]),
-            *("-e", address.owner(old["repo_url"])),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert left.stdout == ""
-    assert (
-        f"Chapter: {site}regression/huber/"
-        in (tmp_path / changed[changed.index("lossbook/regression/huber.py")]).read_text()
-    )
-
-
 # The staged book ---------------------------------------------------------------------------------
 
 
@@ -628,7 +577,7 @@ def test_a_page_for_each_chapter_and_none_besides_but_the_generated_ones(book):
 
 def blocks_of(text):
     """Every fenced block: its language and its code, wherever it stands."""
-    return [(info.split(" ")[0], code) for _, _, info, code in chapters.fences(text)]
+    return [(fence.kind, fence.source) for fence in chapters.fences(text)]
 
 
 @every_chapter

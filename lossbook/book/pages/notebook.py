@@ -10,8 +10,7 @@ import nbformat
 
 from lossbook import __version__
 from lossbook.book.pages import cite
-from lossbook.book.pages.tex import outside_fences
-from lossbook.book.runs.chapters import ROOT, Chapter
+from lossbook.book.runs.chapters import Chapter, include, outside_fences
 from lossbook.book.runs.run import Run
 
 _FOLDED = re.compile(
@@ -61,7 +60,7 @@ def publish(chapter: Chapter, run: Run, settings: dict[str, Any]) -> str:
 
 def _markdown(text: str, chapter: Chapter, address: str, site: str) -> str:
     """Turn what only the site can show into what a notebook can."""
-    text = re.sub(r'^--8<-- "([^"]+)"\n', lambda m: (ROOT / m[1]).read_text(), text, flags=re.M)
+    text = include(text, chapter.path)
     text = _FOLDED.sub(_unfold, text)
     folder = chapter.name.rpartition("/")[0]
 
@@ -97,7 +96,7 @@ def _unfold(match: re.Match[str]) -> str:
 
 def _output(data: dict[str, Any]) -> Any:
     if "chart" in data:
-        from lossbook.book.pages.charts import plain
+        from lossbook.book.runs.charts import plain
 
         chart = data["chart"]
         shown = {"image/svg+xml": plain(chart["svg"]), "text/plain": chart["alt"]}

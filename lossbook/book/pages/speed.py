@@ -67,7 +67,7 @@ def page(files: Mapping[str, str]) -> str:
     Args:
         files: For each loss, the file that holds it, in the order of the page.
     """
-    from lossbook.book.pages import charts
+    from lossbook.book.runs import charts
 
     found = [row for row in results() if row["loss"] in files]
     if not found:

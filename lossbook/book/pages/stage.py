@@ -3,9 +3,7 @@
 import inspect
 import json
 import re
-import shutil
 from collections.abc import Callable, Sequence
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,29 +20,22 @@ from lossbook.book.runs.chapters import (
     ROOT,
     Chapter,
     ChapterError,
-    fences,
+    executed,
+    families,
+    include,
     load,
+    outside_fences,
     relative,
-    split_front_matter,
+    settings,
 )
 from lossbook.book.runs.run import Result, Run, run_all
 
 STAGED = BUILD / "docs"
 ERRATA = DOCS / "errata" / "errata.yaml"
-_INCLUDE = re.compile(r'^( *)--8<-- "([^"]+)"\n', re.M)
 # Comments are for authors and teachers; these alone stand for something on the page.
 _COMMENT = re.compile(r"<!--(?! (?:facts|card|seeds|losses: \S+) -->).*?-->", re.S)
 # What a cell shows first, its code folded below.
 _SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
-
-
-@cache
-def settings() -> dict[str, Any]:
-    """The settings of `mkdocs.yml`, with the environment's values filled in."""
-    from mkdocs.utils.yaml import yaml_load
-
-    with open(ROOT / "mkdocs.yml", encoding="utf-8") as file:
-        return dict(yaml_load(file))
 
 
 def stage(
@@ -136,9 +127,8 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
     text, keys = cite.cite(uncommented(chapter.body), chapter.path, chapter.body_line)
     text = include(text, chapter.path, chapter.body_line)
     text = re.sub(r"<!-- losses: (\S+) -->", lambda m: _losses(m[1], chapter, chapters), text)
-    text, results = _mark(text, run.results)
-    text = tex.render(text)
-    for i, result in enumerate(results):
+    text = tex.render(_mark(text, run.results))
+    for i, result in enumerate(run.results):
         html = "".join(_output(output, chapter, files) for output in result.outputs)
         if result.error:
             html += _error(
@@ -186,13 +176,12 @@ def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
 
 def _files() -> dict[str, list[str]]:
     """The public names of each loss file, in the order of the navigation."""
-    order = [next(iter(entry.values())) for entry in settings()["nav"]]
+    order = families()
     files: dict[str, list[str]] = {}
-    for name in lossbook.__all__:
-        module = getattr(lossbook, name).__module__
+    for name, module in sorted(lossbook._HOMES.items()):
         if module.count(".") == 2:
             files.setdefault(module.replace(".", "/") + ".py", []).append(name)
-    return dict(sorted(files.items(), key=lambda f: (order.index(f[0].split("/")[1] + "/"), f[0])))
+    return dict(sorted(files.items(), key=lambda f: (order.index(f[0].split("/")[1]), f[0])))
 
 
 def _about(file: str) -> tuple[str, str]:
@@ -203,46 +192,27 @@ def _about(file: str) -> tuple[str, str]:
     return title or stem.capitalize(), summary
 
 
-def include(text: str, path: Path, line: int = 1) -> str:
-    """Insert the files that `--8<-- "path"` lines name; the text starts on `line` of `path`."""
-
-    def insert(match: re.Match[str]) -> str:
-        source = ROOT / match[2]
-        if not source.is_file():
-            at = line + text[: match.start()].count("\n")
-            raise ChapterError(path, at, f"expected a file of the repository, got {match[2]!r}")
-        return "".join(match[1] + line for line in source.read_text().splitlines(keepends=True))
-
-    return _INCLUDE.sub(insert, text)
-
-
 def uncommented(text: str) -> str:
     """Remove the comments that mean nothing to a reader; every line keeps its number."""
-    return tex.outside_fences(
+    return outside_fences(
         text, lambda prose: _COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), prose)
     )
 
 
-def _mark(text: str, results: Sequence[Result]) -> tuple[str, list[Result]]:
+def _mark(text: str, results: Sequence[Result]) -> str:
     """Put a marker behind each executed block, which its outputs will replace.
 
     A cell that draws or compares is folded, and its marker stands before it.
     """
     lines = text.splitlines(keepends=True)
-    blocks = [
-        (line, code)
-        for line, indent, info, code in fences(text)
-        if not indent and info.split() and info.split()[0] in ("python", "pycon")
-    ]
-    for i, (line, code) in reversed(list(enumerate(blocks))):
-        start, end = line - 1, line + code.count("\n") + 1
-        block, marker = lines[start:end], f"<!--output {i}-->\n"
+    for i, fence in reversed(list(enumerate(executed(text)))):
+        block, marker = lines[fence.line - 1 : fence.end], f"<!--output {i}-->\n"
         if shown_first(results[i]):
             folded = [f"    {line}" if line.strip() else line for line in block]
-            lines[start:end] = [f'{marker}\n??? code "Code"\n\n', *folded]
+            lines[fence.line - 1 : fence.end] = [f'{marker}\n??? code "Code"\n\n', *folded]
         else:
-            lines[start:end] = [*block, f"\n{marker}"]
-    return "".join(lines), list(results)
+            lines[fence.line - 1 : fence.end] = [*block, f"\n{marker}"]
+    return "".join(lines)
 
 
 def shown_first(result: Result) -> bool:
@@ -306,7 +276,7 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
     files = _files()
     pages = {
         "api/lossbook.md": "# Criterion, examine, gathered\n\n::: lossbook.criterion.Criterion"
-        "\n\n::: lossbook.examine.examine\n\n::: lossbook.gathered.gathered\n",
+        "\n\n::: lossbook.examination.examine\n\n::: lossbook.gathering.gathered\n",
         "vetting.md": card.matrix(
             {n: f[9:-3] for f, names in files.items() for n in names if n in card.losses()}
         ),
@@ -420,22 +390,3 @@ def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
         text = yaml.safe_dump({**config, "site_dir": site}, sort_keys=False, allow_unicode=True)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-
-
-def clean() -> None:
-    """Remove what was built."""
-    for path in (BUILD, ROOT / "site", ROOT / ".cache"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-__all__ = [
-    "STAGED",
-    "clean",
-    "include",
-    "navigation",
-    "settings",
-    "shown_first",
-    "split_front_matter",
-    "stage",
-    "uncommented",
-]

@@ -9,7 +9,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from lossbook.book.runs.chapters import ROOT
+from lossbook.book.runs.chapters import ROOT, outside_fences
 
 _SCRIPT = """
 const katex = require("katex");
@@ -33,7 +33,6 @@ _TOKENS = re.compile(
     r"|\$(?=\S)(?P<inline>(?:[^$\\\n]|\\.|\n(?!\n))+?)(?<=\S)\$(?!\d)",
     re.S | re.M,
 )
-_FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n.*?^ *\1[`~]* *$", re.S | re.M)
 _MARKDOWN = str.maketrans({c: f"&#{ord(c)};" for c in "*_\\[]`~^=$|!{}#+:"})
 
 
@@ -126,12 +125,3 @@ def _walk(text: str, replace: Callable[[str, bool, str], str]) -> str:
         return match[0]
 
     return outside_fences(text, lambda prose: _TOKENS.sub(token, prose))
-
-
-def outside_fences(text: str, change: Callable[[str], str]) -> str:
-    """Change a Markdown text, but none of its fenced blocks."""
-    parts, end = [], 0
-    for fence in _FENCED.finditer(text):
-        parts += [change(text[end : fence.start()]), fence[0]]
-        end = fence.end()
-    return "".join([*parts, change(text[end:])])

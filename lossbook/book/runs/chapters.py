@@ -1,10 +1,12 @@
-"""Chapters as they stand on disk: front matter, text and executable blocks."""
+"""Chapters as they stand on disk, and the settings that list their families."""
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -12,7 +14,33 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build"
 
-_FENCE = re.compile(r"(?P<marks>`{3,}|~{3,})(?P<info>[^`\n]*)$")
+_FENCE = re.compile(r"( *)(`{3,}|~{3,})([^`\n]*)$")
+_INCLUDE = re.compile(r'^( *)--8<-- "([^"]+)"\n', re.M)
+
+
+class Settings(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads `mkdocs.yml`, with the values of environment variables where they are set."""
+
+    def variable(self, node: yaml.SequenceNode) -> Any:
+        """Read `!ENV [NAME, default]`."""
+        name, default = self.construct_sequence(node)
+        return os.environ.get(name, default)
+
+
+Settings.add_constructor("!ENV", Settings.variable)
+
+
+@cache
+def settings() -> dict[str, Any]:
+    """The settings of `mkdocs.yml`."""
+    return dict(yaml.load((ROOT / "mkdocs.yml").read_text(), Settings))
+
+
+def families() -> list[str]:
+    """The folders of losses, in the order of the navigation: it lists them, and nothing else."""
+    targets = [target for entry in settings()["nav"] for target in entry.values()]
+    others = ("foundations/", "course/", "api/")
+    return [t.rstrip("/") for t in targets if t.endswith("/") and t not in others]
 
 
 class ChapterError(Exception):
@@ -28,16 +56,24 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
-@dataclass(frozen=True)
-class Block:
-    """An executable fence: `kind` is "python" (a cell) or "pycon" (a doctest).
+class Fence(NamedTuple):
+    """A fenced block, from the line of the opening fence to that of the closing one, 1-based.
 
-    `line` is the 1-based line of the opening fence; the code starts on the next one.
+    The code starts on the line after the opening. A fence that is never closed ends one line
+    behind the text.
     """
 
-    kind: str
     line: int
+    end: int
+    indent: str
+    marks: str
+    info: str
     source: str
+
+    @property
+    def kind(self) -> str:
+        """The first word behind the marks: "python" is a cell, "pycon" a doctest."""
+        return self.info.partition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -82,13 +118,9 @@ class Chapter:
         return split_front_matter(self.text)[1]
 
     @property
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[Fence]:
         """The fences that are executed, in order."""
-        return [
-            Block(info.split()[0], line, code)
-            for line, indent, info, code in fences(self.text)
-            if not indent and info.split() and info.split()[0] in ("python", "pycon")
-        ]
+        return executed(self.text)
 
 
 def split_front_matter(text: str) -> tuple[str, str]:
@@ -97,25 +129,50 @@ def split_front_matter(text: str) -> tuple[str, str]:
     return (match[1], text[match.end() :]) if match else ("", text)
 
 
-def fences(text: str) -> Iterator[tuple[int, str, str, str]]:
-    """Yield every fenced block as (line of the opening fence, indent, info, code)."""
+def fences(text: str) -> Iterator[Fence]:
+    """Yield every fenced block."""
     lines = text.splitlines(keepends=True)
     i = 0
     while i < len(lines):
-        stripped = lines[i].lstrip(" ")
-        indent = lines[i][: len(lines[i]) - len(stripped)]
-        opening = _FENCE.match(stripped.rstrip("\n"))
-        if not opening:
-            i += 1
-            continue
-        start, marks = i, opening["marks"]
-        closing = re.compile(rf" *{re.escape(marks[0])}{{{len(marks)},}}\s*$")
+        opening = _FENCE.match(lines[i].rstrip("\n"))
+        if opening:
+            indent, marks, info = opening.groups()
+            closing = re.compile(rf" *{re.escape(marks[0])}{{{len(marks)},}}\s*$")
+            start = i = i + 1
+            while i < len(lines) and not closing.match(lines[i]):
+                i += 1
+            source = "".join(line.removeprefix(indent) for line in lines[start:i])
+            yield Fence(start, i + 1, indent, marks, info.strip(), source)
         i += 1
-        while i < len(lines) and not closing.match(lines[i]):
-            i += 1
-        code = "".join(line.removeprefix(indent) for line in lines[start + 1 : i])
-        yield start + 1, indent, opening["info"].strip(), code
-        i += 1
+
+
+def executed(text: str) -> list[Fence]:
+    """List the fences that are executed: those of Python at the start of a line."""
+    return [f for f in fences(text) if not f.indent and f.kind in ("python", "pycon")]
+
+
+def outside_fences(text: str, change: Callable[[str], str]) -> str:
+    """Change a Markdown text, but none of its fenced blocks."""
+    lines = text.splitlines(keepends=True)
+    parts, end = [], 0
+    for fence in fences(text):
+        parts.append(change("".join(lines[end : fence.line - 1])))
+        parts += lines[fence.line - 1 : fence.end]
+        end = fence.end
+    return "".join([*parts, change("".join(lines[end:]))])
+
+
+def include(text: str, path: Path, line: int = 1) -> str:
+    """Insert the files that `--8<-- "path"` lines name; the text starts on `line` of `path`."""
+
+    def insert(match: re.Match[str]) -> str:
+        source = ROOT / match[2]
+        if not source.is_file():
+            at = line + text[: match.start()].count("\n")
+            raise ChapterError(path, at, f"expected a file of the repository, got {match[2]!r}")
+        return "".join(match[1] + line for line in source.read_text().splitlines(keepends=True))
+
+    return _INCLUDE.sub(insert, text)
 
 
 def read(path: Path) -> Chapter:

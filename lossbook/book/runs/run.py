@@ -1,4 +1,9 @@
-"""Runs chapters: each once, in a fresh kernel and a folder of its own, cached by content."""
+"""Runs chapters: each once, in a fresh kernel and a folder of its own.
+
+A run is kept with all that it needed, and counts until one of these changes: the chapter, the
+files of this repository that its kernel loaded, the public names that it asked for, the runner,
+the installed versions.
+"""
 
 import asyncio
 import hashlib
@@ -9,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +22,17 @@ from typing import Any
 
 from filelock import FileLock
 
-from lossbook.book.pages.charts import draw
-from lossbook.book.runs.chapters import BUILD, ROOT, Block, Chapter, ChapterError, relative
-from lossbook.book.runs.kernel import CHART, DOCTEST
+from lossbook import __version__, _homes
+from lossbook.book.runs.chapters import BUILD, ROOT, Chapter, ChapterError, Fence, relative
+from lossbook.book.runs.charts import draw
+from lossbook.book.runs.kernel import CHART, DOCTEST, NEEDS
 
 START_SECONDS = CELL_SECONDS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# What makes outputs of a run, besides the modules that the kernel loads.
+RUNNER = [
+    f"lossbook/book/{name}.py" for name in ("plots", "runs/chapters", "runs/charts", "runs/run")
+]
 _UNTRACKED = {"build", "site", "node_modules", "__pycache__"}
 
 
@@ -40,11 +50,12 @@ class Result:
 
 @dataclass
 class Run:
-    """One execution of a chapter."""
+    """One execution of a chapter; `needs` has the state of all that it depended on."""
 
     name: str
     results: list[Result]
     seconds: float
+    needs: dict[str, str | None] = field(default_factory=dict)
     cached: bool = False
 
     def errors(self, chapter: Chapter) -> list[ChapterError]:
@@ -63,13 +74,32 @@ def versions() -> dict[str, str]:
     return {"python": sys.version.split()[0], **dict(sorted(found.items()))}
 
 
-def key(chapter: Chapter) -> str:
-    """Hash what a run depends on: the chapter, all of lossbook, and the installed versions."""
-    digest = hashlib.sha256(chapter.text.encode())
-    for path in sorted((ROOT / "lossbook").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    digest.update(json.dumps(versions()).encode())
-    return digest.hexdigest()[:20]
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:20]
+
+
+def code() -> dict[str, str]:
+    """State what a run may load: the hash of every file of lossbook, the home of every name."""
+    package = ROOT / "lossbook"
+    homes = _homes((package / "__init__.py").read_bytes())
+    files = {relative(path): _sha256(path.read_bytes()) for path in package.rglob("*.py")}
+    return files | {f"lossbook.{name}": home for name, home in homes.items()}
+
+
+def state(need: str) -> str | None:
+    """State a file of the repository, by its hash; None where there is none."""
+    path = ROOT / need
+    return _sha256(path.read_bytes()) if path.is_file() else None
+
+
+def always(chapter: Chapter) -> dict[str, str | None]:
+    """State what every run needs."""
+    installed = {"lossbook": __version__, **versions()}
+    return {
+        "chapter": _sha256(chapter.text.encode()),
+        "versions": _sha256(json.dumps(installed).encode()),
+        **{file: state(file) for file in RUNNER},
+    }
 
 
 def _cache(chapter: Chapter) -> Path:
@@ -77,22 +107,22 @@ def _cache(chapter: Chapter) -> Path:
 
 
 def cached(chapter: Chapter) -> Run | None:
-    """Return the run of exactly this chapter, code and libraries, if there is one."""
-    path = _cache(chapter)
+    """Return the stored run of a chapter, unless something that it needed has changed."""
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(_cache(chapter).read_text())
     except (OSError, ValueError):
         return None
-    if stored["key"] != key(chapter):
+    now = {**code(), **always(chapter)}
+    if any(now.get(need, state(need)) != was for need, was in stored["needs"].items()):
         return None
     results = [Result(**result) for result in stored["results"]]
-    return Run(chapter.name, results, stored["seconds"], cached=True)
+    return Run(chapter.name, results, stored["seconds"], stored["needs"], cached=True)
 
 
-def _store(chapter: Chapter, run: Run, digest: str) -> None:
+def _store(chapter: Chapter, run: Run) -> None:
     path = _cache(chapter)
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = {"key": digest, "seconds": run.seconds, "results": [asdict(r) for r in run.results]}
+    stored = asdict(run)
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(stored))
     partial.replace(path)
@@ -161,39 +191,43 @@ async def _run_all(
             try:
                 run = cached(chapter)
                 if run is None:
-                    digest, start = key(chapter), time.perf_counter()
-                    results = await _execute(chapter, seconds)
-                    run = Run(chapter.name, results, round(time.perf_counter() - start, 1))
+                    # As it was before: what is edited meanwhile may not be what ran.
+                    was, needs, start = code(), always(chapter), time.perf_counter()
+                    results, loaded = await _execute(chapter, seconds)
+                    needs |= {need: was.get(need, state(need)) for need in loaded}
+                    run = Run(chapter.name, results, round(time.perf_counter() - start, 1), needs)
                     if watch_tree and results:
                         changed = sorted(k for k, _ in before.items() ^ tree().items())
                         if changed and not results[-1].error:
                             results[-1].error = f"the chapter changed {', '.join(changed)}"
                     if not run.errors(chapter):
-                        _store(chapter, run, digest)
+                        _store(chapter, run)
             finally:
                 lock.release()
         done += 1
-        state = (
+        how = (
             "failed" if run.errors(chapter) else "cached" if run.cached else f"{run.seconds:.1f} s"
         )
-        report(f"{done:3}/{len(chapters)}  {chapter.name:44} {state}")
+        report(f"{done:3}/{len(chapters)}  {chapter.name:44} {how}")
         return run
 
     return await asyncio.gather(*(one(chapter) for chapter in chapters))
 
 
-async def _execute(chapter: Chapter, seconds: int) -> list[Result]:
-    """Run the blocks of a chapter in a kernel of its own."""
+async def _execute(chapter: Chapter, seconds: int) -> tuple[list[Result], list[str]]:
+    """Run the blocks of a chapter in a kernel of its own; also list what it loaded."""
     if not chapter.blocks:
-        return []
+        return [], []
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
     results = [Result(b.kind, b.line, b.source, []) for b in chapter.blocks]
+    needs: list[str] = []
     cells = ["from lossbook.book.runs import kernel as _kernel\n_kernel.start()"]
     cells += [_code(chapter, block) for block in chapter.blocks]
+    cells += ["_kernel.needs()"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     # A short path: the kernel's socket lies in this folder, and sockets allow 100 characters.
     with tempfile.TemporaryDirectory(prefix="lb") as folder:
@@ -234,20 +268,25 @@ async def _execute(chapter: Chapter, seconds: int) -> list[Result]:
                         for rest in results[i:]:
                             rest.error = f"not run: line {result.line}: {lost}"
                         break
+                else:
+                    await client.async_execute_cell(notebook.cells[-1], len(cells) - 1)
+                    needs = notebook.cells[-1].outputs[0]["data"][NEEDS]
         except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
             for result in results:
                 result.error = result.error or f"the kernel failed: {_ANSI.sub('', str(error))}"
-    return results
+    return results, needs
 
 
-def _code(chapter: Chapter, block: Block) -> str:
+def _code(chapter: Chapter, block: Fence) -> str:
     if block.kind == "python":
         return block.source.rstrip("\n")
     return f"_kernel.check({block.source!r}, {relative(chapter.path)!r}, {block.line})"
 
 
 def _environment(work: Path) -> dict[str, str]:
+    """The kernel's: its own folders, this tree's lossbook, one thread, no chance."""
     own = {name: str(work) for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     fixed = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "KERAS_BACKEND": "torch"}
     return {**os.environ, **own, **fixed, "PYTHONHASHSEED": "0"}
 

@@ -37,7 +37,7 @@ def key(chapter: Chapter) -> str:
 
     code = "\n".join(block.source for block in chapter.blocks)
     names = re.findall(r"\w+", " ".join(_IMPORTED.findall(code)))
-    modules = {getattr(lossbook, name).__module__ for name in names if name in lossbook.__all__}
+    modules = {lossbook._HOMES[name] for name in names if name in lossbook._HOMES}
     digest = hashlib.sha256(code.encode())
     for module in sorted(modules):
         digest.update((ROOT / f"{module.replace('.', '/')}.py").read_bytes())
