@@ -123,7 +123,7 @@ def binary_cross_entropy(
             )
         pos_weight = pos_weight.reshape(-1, *[1] * (logits.dim() - 2))
     elif pos_weight is not None:
-        pos_weight = torch.as_tensor(pos_weight, device=logits.device).reshape(())
+        pos_weight = torch.as_tensor(pos_weight, dtype=wide, device=logits.device).reshape(())
     w = None if pos_weight is None else pos_weight.to(wide).expand(logits.shape)
 
     sides = _Sides if torch.compiler.is_compiling() else _WithForwardMode

@@ -22,11 +22,11 @@ def soft(rng):
 
 
 def near(rng):
-    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
-    targets = rng.integers(0, 2, 8)
-    with np.errstate(divide="ignore"):
-        logits = -np.log(np.expm1(distances)) * np.where(targets == 1, 1, -1)
-    return real(np.where(distances == 0, 1e4 * (2 * targets - 1), logits)), real(targets)
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0; three classes."""
+    shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    targets = rng.integers(0, 2, (8, 3))
+    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=(8, 3)), 1e4)
+    return real(leads * (2 * targets - 1)), real(targets)
 
 
 def reference(logits, targets, pos_weight=None):

@@ -25,6 +25,19 @@ def dense_probabilities(rng):
     return real(rng.normal(size=(2, 3, 2))), real(rng.dirichlet(np.ones(3), (2, 2)).swapaxes(1, 2))
 
 
+def two_classes(rng):
+    return real(rng.normal(size=(5, 2)) * 2), integer(rng.integers(0, 2, 5))
+
+
+def near(rng):
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    logits = rng.normal(size=(8, 3))
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 1e4)
+    return real(logits), integer(labels)
+
+
 def softmax(logits):
     e = np.exp(logits)
     return e / e.sum(1, keepdims=True)
@@ -107,6 +120,12 @@ def cases():
                 "a class ruled out, labels": (real([[-math.inf, 0.0, 1.0]]), integer([1])),
             },
             domains={1: (0.0, 1.0)},
+            ranges={"label_smoothing": (0.0, 0.9)},
+            near=near,
+            infinite={
+                "a class ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([1])), [math.log(2)]),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=gradient,
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -190,3 +209,16 @@ def test_axis_of_classes_is_the_second():
     labels = integer([[0, 1, 2, 3]])
     rows = torch.stack([cross_entropy(logits[:, :, i], labels[:, i]) for i in range(4)], 1)
     torch.testing.assert_close(cross_entropy(logits, labels), rows)
+
+
+def test_float32_keeps_the_digits_of_a_small_loss():
+    # log(1 + e^-16) = 1.1253e-7, which 1 + e^-16 rounds to 1.1921e-7.
+    loss = cross_entropy(torch.tensor([[16.0, 0.0]]), integer([0]))
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-16)), rel=1e-6)
+
+
+def test_smoothing_of_zero_as_a_tensor():
+    logits, none = real([[-math.inf, 0.0, 1.0]]), torch.tensor(0.0)
+    for labels in (integer([1]), real([[0.0, 1.0, 0.0]])):
+        expected = cross_entropy(logits, labels)
+        assert cross_entropy(logits, labels, label_smoothing=none).equal(expected)

@@ -25,6 +25,23 @@ def soft(rng):
     return real(rng.normal(size=5) * 2), real(rng.uniform(size=5))
 
 
+def near_labels(rng):
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    logits = rng.normal(size=(8, 3))
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 1e4)
+    return real(logits), integer(labels)
+
+
+def near_sides(rng):
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0."""
+    shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    targets = rng.integers(0, 2, 8)
+    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=8), 1e4)
+    return real(leads * (2 * targets - 1)), real(targets)
+
+
 def softmax_of_truth(logits, labels):
     """Probabilities, the one-hot truth, and the probability of the truth."""
     e = np.exp(logits)
@@ -122,6 +139,15 @@ def cases():
                 "wrong by 1e4": (real([[1e4, 0.0, -1e4]]), integer([2])),
                 "equal logits": (real([[1e4] * 3, [0.0] * 3]), integer([0, 1])),
             },
+            ranges={"gamma": (0.0, 5.0)},
+            near=near_labels,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [math.log(2) / 4],
+                ),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=focal_slope,
             classes={0: 1, 1: 1, "alpha": 0},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -173,6 +199,12 @@ def cases():
                 "zero": (real([0.0, 0.0, 0.0]), real([1.0, 0.0, 0.5])),
             },
             domains={1: (0.0, 1.0)},
+            ranges={"gamma": (0.0, 5.0), "alpha": (0.0, 1.0)},
+            near=near_sides,
+            infinite={
+                "right": ((real([math.inf, -math.inf]), real([1.0, 0.0])), [0.0, 0.0]),
+                "wrong": ((real([-math.inf, math.inf]), real([1.0, 0.0])), [math.inf, math.inf]),
+            },
             gradient=sigmoid_focal_slope,
             relations={
                 "gamma 0 is binary cross entropy": lambda loss, x, y: (
@@ -254,3 +286,22 @@ def test_alpha_zero_counts():
     # alpha 0 takes the positives away; it isn't "no alpha".
     losses = sigmoid_focal_loss(real([0.0, 0.0]), real([1.0, 0.0]), alpha=0.0)
     torch.testing.assert_close(losses, real([0.0, math.log(2) / 4]))
+
+
+def test_infinite_logits_with_soft_targets_and_nan():
+    x = real([math.inf, -math.inf, math.inf, math.nan])
+    losses = sigmoid_focal_loss(x, real([0.25, 0.25, math.nan, 1.0]), gamma=0.0)
+    assert losses[:2].tolist() == [math.inf] * 2
+    assert losses[2:].isnan().all()
+
+
+def test_learned_settings_at_their_special_points():
+    # By gamma at 0: log(1 - p_t) times the cross entropy; by alpha: the loss of a yes.
+    gamma, alpha = (torch.tensor(0.0, dtype=torch.float64, requires_grad=True) for _ in "ab")
+    loss = sigmoid_focal_loss(real([math.log(3)]), real([1.0]), gamma=gamma, alpha=alpha)
+    to_gamma, to_alpha = torch.autograd.grad(loss.sum(), (gamma, alpha))
+    assert to_gamma.item() == 0
+    assert to_alpha.item() == pytest.approx(math.log(4 / 3))
+    loss = focal_loss(real([[0.0, math.log(3)]]), integer([1]), gamma=gamma)
+    (to_gamma,) = torch.autograd.grad(loss.sum(), gamma)
+    assert to_gamma.item() == pytest.approx(math.log(4 / 3) * math.log(1 / 4))

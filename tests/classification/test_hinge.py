@@ -21,6 +21,20 @@ def classes(rng):
     return real(rng.normal(size=(5, 4)) * 2), integer(rng.integers(0, 4, 5))
 
 
+def near_signs(rng):
+    targets = rng.integers(0, 2, 8) * 2 - 1
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(targets * (1 - distances * rng.normal(size=8))), real(targets)
+
+
+def near_classes(rng):
+    labels = rng.integers(0, 3, 8)
+    scores = rng.normal(size=(8, 3)).clip(-1, 1)
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    scores[np.arange(8), labels] = 2 - distances * rng.normal(size=8)
+    return real(scores), integer(labels)
+
+
 def hinge(scores, targets):
     return np.where(targets * scores < 1, 1 - targets * scores, 0)
 
@@ -156,6 +170,7 @@ def cases():
             reference=hinge,
             adversarial=BINARY,
             domains={1: None},
+            near=near_signs,
             gradient=hinge_slope,
             relations={
                 "classes exchanged": lambda loss, s, t: (loss(s, t), loss(-s, -t)),
@@ -191,6 +206,7 @@ def cases():
             reference=squared_hinge,
             adversarial=BINARY,
             domains={1: None},
+            near=near_signs,
             gradient=squared_hinge_slope,
             relations={
                 "classes exchanged": lambda loss, s, t: (loss(s, t), loss(-s, -t)),
@@ -218,6 +234,8 @@ def cases():
             reference=crammer_singer,
             settings=({}, {"margin": 0.5}, {"margin": 0.0}),
             adversarial=MANY | {"a class ruled out": (real([[-math.inf, 0.0, 0.5]]), integer([1]))},
+            ranges={"margin": (0.0, 3.0)},
+            near=near_classes,
             gradient=crammer_singer_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the scores": lambda s, y: (s + 0.75, y)},
@@ -258,6 +276,8 @@ def cases():
             reference=weston_watkins,
             settings=({}, {"margin": 0.5}, {"margin": 0.0}),
             adversarial=MANY | {"a class ruled out": (real([[-math.inf, 0.0, 0.5]]), integer([1]))},
+            ranges={"margin": (0.0, 3.0)},
+            near=near_classes,
             gradient=weston_watkins_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the scores": lambda s, y: (s + 0.75, y)},

@@ -23,6 +23,23 @@ def binary(rng):
     return real(rng.normal(size=(4, 3)) * 2), real(rng.integers(0, 2, (4, 3)))
 
 
+def near_labels(rng):
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    logits = rng.normal(size=(8, 3))
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 1e4)
+    return real(logits), integer(labels)
+
+
+def near_sides(rng):
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0."""
+    shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    targets = rng.integers(0, 2, 8)
+    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=8), 1e4)
+    return real(leads * (2 * targets - 1)), real(targets)
+
+
 def softmax_of_truth(logits, labels):
     """Probabilities, the one-hot truth, and the probability of the truth."""
     e = np.exp(logits)
@@ -102,6 +119,15 @@ def cases():
             reference=lambda x, y, epsilon=1.0: poly(x, y, [epsilon]),
             settings=({}, {"epsilon": 2.0}, {"epsilon": -1.0}),
             adversarial=MANY,
+            ranges={"epsilon": (-1.0, 5.0)},
+            near=near_labels,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [math.log(2) + 1 / 2],
+                ),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=lambda x, y, epsilon=1.0: poly_slope(x, y, [epsilon]),
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -149,6 +175,12 @@ def cases():
             },
             domains={1: None},
             differentiable=(0,),
+            ranges={"epsilon": (-1.0, 5.0), "gamma": (0.0, 5.0), "alpha": (0.0, 1.0)},
+            near=near_sides,
+            infinite={
+                "right": ((real([math.inf, -math.inf]), real([1.0, 0.0])), [0.0, 0.0]),
+                "wrong": ((real([-math.inf, math.inf]), real([1.0, 0.0])), [math.inf, math.inf]),
+            },
             gradient=poly1_focal_slope,
             relations={
                 "epsilon 0 is focal loss": lambda loss, x, y: (
@@ -200,6 +232,14 @@ def cases():
                 {"epsilons": real([0.5, 0.0, -0.25, 1.0])},
             ),
             adversarial=MANY,
+            near=near_labels,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [math.log(2) + 1 / 2],
+                ),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=poly_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},

@@ -16,6 +16,16 @@ def answers(rng):
     return real(student), real(teacher), integer(rng.integers(0, 3, 5))
 
 
+def near(rng):
+    """Student and teacher sure of the label but for a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    student, teacher = rng.normal(size=(2, 8, 3))
+    lead = np.where(shares > 0, -20 * np.log(shares.clip(1e-9)), 1e5)
+    student[np.arange(8), labels] = teacher[np.arange(8), labels] = lead
+    return real(student), real(teacher), integer(labels)
+
+
 def softmax(logits):
     e = np.exp(logits)
     return e / e.sum(1, keepdims=True)
@@ -96,6 +106,22 @@ def cases():
                 ),
             },
             detached=(1,),
+            ranges={"temperature": (0.5, 20.0), "alpha": (0.0, 1.0)},
+            near=near,
+            infinite={
+                "a class that both rule out": (
+                    (real([[-INF, 0.0, 0.0]]), real([[-INF, 0.0, 0.0]]), integer([1])),
+                    [14.5 * math.log(2)],
+                ),
+                "a class that the student rules out": (
+                    (real([[-INF, 0.0, 0.0]]), real([[0.0, 0.0, 0.0]]), integer([1])),
+                    [INF],
+                ),
+                "a label that the student rules out": (
+                    (real([[-INF, 0.0, 0.0]]), real([[-INF, 0.0, 0.0]]), integer([0])),
+                    [INF],
+                ),
+            },
             gradient=slope,
             classes={0: 1, 1: 1, 2: 0},
             invariances={
@@ -207,3 +233,15 @@ def test_a_term_of_weight_0_is_not_there():
     ruled_out = torch.tensor([[0.0, 0.0, -math.inf]])
     only_soft = distillation_loss(student, ruled_out, torch.tensor([2]), alpha=1.0, temperature=1.0)
     assert only_soft.item() == pytest.approx(math.log1p(math.exp(-1)) + 0.5)
+
+
+def test_a_weight_of_0_as_a_tensor():
+    student, teacher = real([[1.0, 2.0, -INF]]), real([[0.0, 0.0, 0.0]])
+    alpha = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    loss = distillation_loss(student, teacher, integer([1]), alpha=alpha)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-1)))
+    # By alpha: the soft term less the hard one.
+    loss = distillation_loss(*ROW, temperature=2.0, alpha=alpha)
+    (slope,) = torch.autograd.grad(loss.sum(), alpha)
+    soft, hard = (distillation_loss(*ROW, temperature=2.0, alpha=a).item() for a in (1.0, 0.0))
+    assert slope.item() == pytest.approx(soft - hard)

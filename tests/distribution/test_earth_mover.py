@@ -19,6 +19,12 @@ def dense(rng):
     return real(p[..., :3]).movedim(-1, 1), real(q[..., :3]).movedim(-1, 1)
 
 
+def near(rng):
+    histograms, others = rng.dirichlet(np.ones(5), size=(2, 8))
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(histograms + distances * (others - histograms)), real(histograms)
+
+
 def with_the_rest(histograms):
     """Rows of all bins: the last one holds what is missing."""
     rows = histograms.movedim(1, -1).flatten(0, -2)
@@ -126,6 +132,7 @@ COMMON = {
     "inputs": (rest_beyond, dense),
     "domains": {0: (0.0, 1.0), 1: (0.0, 1.0)},
     "adversarial": ADVERSARIAL,
+    "near": near,
     "invariances": {
         "prediction and target exchanged": lambda p, q: (q, p),
         "the same added to both": lambda p, q: (p + 0.125, q + 0.125),

@@ -13,6 +13,12 @@ def residuals(rng):
     return real(rng.normal(size=(5, 2)) * 2), real(rng.normal(size=(5, 2)) * 2)
 
 
+def near(rng):
+    targets, steps = rng.normal(size=(2, 8)) * 2
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(targets + distances * steps), real(targets)
+
+
 def larger_less_smaller(predictions, targets):
     return np.maximum(predictions, targets) - np.minimum(predictions, targets)
 
@@ -88,6 +94,7 @@ def cases():
                 ((torch.zeros(3), torch.zeros(())), {}, r"targets of shape \(3,\), got \(\)"),
                 ((torch.zeros(4, 3), torch.zeros(1, 3)), {}, r"shape \(4, 3\), got \(1, 3\)"),
             ],
+            near=near,
             facts={"range": (0.0, math.inf), "perfect": (PERFECT, 0.0), "convex": True},
         ),
     ]
