@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.bi_tempered import bi_tempered_loss, tempered_softmax
 from lossbook.classification.cross_entropy import cross_entropy
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, exactly, integer, real
 
 # torch.compile makes such an object of its own to trace any autograd.Function.
@@ -20,7 +23,7 @@ def probabilities(rng):
     return real(rng.normal(size=(4, 3)) * 2), real(rng.dirichlet(np.ones(3), 4))
 
 
-def rows(rng):
+def matrices(rng):
     return (real(rng.normal(size=(4, 3)) * 2),)
 
 
@@ -222,7 +225,7 @@ def cases():
         ),
         Case(
             loss=tempered_softmax,
-            inputs=(rows, dense),
+            inputs=(matrices, dense),
             reference=probability,
             settings=({"t": 1.2}, {"t": 1.0}, {"t": 0.5}, {"t": 4.0}, {"t": 0.1}),
             adversarial={
@@ -275,6 +278,34 @@ def cases():
 
 def two(gap):
     return real([[gap, 0.0]])
+
+
+def plain_tempered(x, y):
+    """The published fixed point, its steps unrolled by autograd."""
+    t1, t2 = 0.8, 1.2
+    top = x.amax(1, keepdim=True)
+    start = x - top
+    z = start
+    for _ in range(5):
+        total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
+        z = start * total ** (1 - t2)
+    total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
+    shift = (total ** (t2 - 1) - 1) / (t2 - 1) + top
+    p = (1 + (1 - t2) * (x - shift)).clamp_min(0).pow(1 / (1 - t2))
+    hit = p.gather(1, y[:, None]).squeeze(1)
+    log = (hit ** (1 - t1) - 1) / (1 - t1)
+    return (-log - (1 - (p ** (2 - t1)).sum(1)) / (2 - t1)).mean()
+
+
+def rows():
+    return [
+        Row(
+            bi_tempered_loss,
+            peers={FORMULA: plain_tempered},
+            sweep=(256, 1024, 4096),
+            **bench.classes(4096, 1000),
+        ),
+    ]
 
 
 def test_probabilities_by_hand():

@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.binary_cross_entropy import binary_cross_entropy
 from lossbook.classification.cross_entropy import cross_entropy
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 # torch.compile makes such an object of its own to trace any autograd.Function.
@@ -156,6 +159,37 @@ def cases():
                 "convex": True,
             },
         )
+    ]
+
+
+def plain_binary(x, y):
+    p = x.sigmoid()
+    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
+
+
+def rows():
+    return [
+        Row(
+            binary_cross_entropy,
+            shape="{} x 1000",
+            n=8192,
+            slower="infinite logits must cost 0 on their side and inf on the other",
+            inputs=bench.binary(1000),
+            peers={
+                "torch": F.binary_cross_entropy_with_logits,
+                "Keras": bench.keras("BinaryCrossentropy", from_logits=True),
+                "Optax": bench.optax("sigmoid_binary_cross_entropy"),
+                FORMULA: plain_binary,
+            },
+        ),
+        Row(
+            binary_cross_entropy,
+            shape="{} x 10",
+            n=32,
+            slower="the slope is Python's, not a kernel of torch",
+            inputs=bench.binary(10),
+            peers={"torch": torch.nn.BCEWithLogitsLoss()},
+        ),
     ]
 
 

@@ -6,6 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import cross_entropy
+from lossbook.book.pages.speed import FORMULA
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -103,6 +106,9 @@ def keras_cross_entropy(logits, labels, label_smoothing=0.0):
 ONE = (real([[1.0, 0.0, -1.0]]), integer([2]))
 
 
+DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
+
+
 def cases():
     return [
         Case(
@@ -173,6 +179,57 @@ def cases():
                 "convex": True,
             },
         )
+    ]
+
+
+def one_hot_cross_entropy(x, y):
+    return -(F.one_hot(y, x.shape[1]) * x.softmax(1).log()).sum(1).mean()
+
+
+def one_hot_smoothed(x, y):
+    q = 0.9 * F.one_hot(y, x.shape[1]) + 0.1 / x.shape[1]
+    return -(q * x.log_softmax(1)).sum(1).mean()
+
+
+def rows():
+    return [
+        Row(
+            cross_entropy,
+            slower=DIGITS,
+            peers={
+                "torch": F.cross_entropy,
+                "torch idiom": lambda x, y: F.nll_loss(x.log_softmax(1), y),
+                "Keras": bench.keras("SparseCategoricalCrossentropy", from_logits=True),
+                "Optax": bench.optax("softmax_cross_entropy_with_integer_labels"),
+                FORMULA: one_hot_cross_entropy,
+            },
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            cross_entropy,
+            slower=DIGITS,
+            peers={
+                "torch": F.cross_entropy,
+                "Optax": bench.optax("softmax_cross_entropy_with_integer_labels"),
+            },
+            **bench.classes(1024, 32000),
+        ),
+        Row(
+            cross_entropy,
+            settings={"label_smoothing": 0.1},
+            slower="the mean over classes sends back a second slope, which is added to the first",
+            peers={
+                "torch": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
+                FORMULA: one_hot_smoothed,
+            },
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            cross_entropy,
+            slower=DIGITS,
+            peers={"torch": torch.nn.CrossEntropyLoss()},
+            **bench.classes(32, 10),
+        ),
     ]
 
 

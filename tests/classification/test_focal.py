@@ -6,6 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import focal_loss, sigmoid_focal_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -123,6 +125,9 @@ def monai_focal(logits, labels, gamma=2.0, alpha=None):
 ALPHA = real([0.2, 0.5, 1.5])
 ROW = (real([[1.0, 0.0, -1.0]]), integer([2]))
 UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
+
+
+DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
 
 
 def cases():
@@ -244,6 +249,84 @@ def cases():
                 "convex": False,
             },
         ),
+    ]
+
+
+def bench_kornia(logits, labels):
+    from kornia.losses import focal_loss
+
+    return focal_loss(logits, labels, alpha=None, gamma=2.0, reduction="none").sum(1).mean()
+
+
+def bench_monai(logits, labels):
+    from monai.losses import FocalLoss
+
+    loss = FocalLoss(use_softmax=True, to_onehot_y=True, gamma=2.0, reduction="none")
+    return loss(logits, labels[:, None]).sum(1).mean()
+
+
+def monai_sigmoid_focal(logits, targets):
+    from monai.losses import FocalLoss
+
+    return FocalLoss(gamma=2.0, alpha=0.25)(logits, targets)
+
+
+def kornia_sigmoid_focal(logits, targets):
+    from kornia.losses import binary_focal_loss_with_logits
+
+    return binary_focal_loss_with_logits(logits, targets, alpha=0.25, gamma=2.0, reduction="mean")
+
+
+def plain_sigmoid_focal(x, y):
+    p = x.sigmoid()
+    p_t = p * y + (1 - p) * (1 - y)
+    alpha_t = 0.25 * y + 0.75 * (1 - y)
+    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return (alpha_t * (1 - p_t) ** 2 * ce).mean()
+
+
+def plain_focal(x, y):
+    ce = F.cross_entropy(x, y, reduction="none")
+    return ((1 - torch.exp(-ce)) ** 2 * ce).mean()
+
+
+def rows():
+    return [
+        Row(
+            focal_loss,
+            slower=DIGITS,
+            peers={"kornia": bench_kornia, "MONAI": bench_monai, "torch idiom": plain_focal},
+            **size,
+        )
+        for size in (
+            {"shape": "{} x 4 x 256 x 256", "n": 8, "inputs": bench.scores(4, 256, 256)},
+            bench.classes(8192, 1000),
+            bench.classes(32, 10),
+        )
+    ] + [
+        Row(
+            sigmoid_focal_loss,
+            shape=shape,
+            n=n,
+            slower="infinite logits must cost 0 on their side and inf on the other",
+            inputs=inputs,
+            peers={
+                "Keras": bench.keras(
+                    "BinaryFocalCrossentropy",
+                    from_logits=True,
+                    alpha=0.25,
+                    apply_class_balancing=True,
+                ),
+                "Optax": bench.optax("sigmoid_focal_loss", alpha=0.25),
+                "kornia": kornia_sigmoid_focal,
+                "MONAI": monai_sigmoid_focal,
+                "torch idiom": plain_sigmoid_focal,
+            },
+        )
+        for shape, n, inputs in (
+            ("{} x 4 x 256 x 256", 8, bench.binary(4, 256, 256)),
+            ("{} x 10", 32, bench.binary(10)),
+        )
     ]
 
 

@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.classification.focal import sigmoid_focal_loss
 from lossbook.classification.poly import poly1_cross_entropy, poly1_focal_loss, poly_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -109,6 +112,9 @@ SHAPES = [
     ((real([[1.0, 2.0]]), integer([[0]])), r"labels of shape \(1,\), got \(1, 1\)"),
     ((real([[[1.0], [2.0]]]), integer([0])), r"labels of shape \(1, 1\), got \(1,\)"),
 ]
+
+
+DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
 
 
 def cases():
@@ -270,6 +276,55 @@ def cases():
                 "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3) + 2 / 3),
                 "convex": True,
             },
+        ),
+    ]
+
+
+def plain_poly(x, y):
+    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
+    return (F.cross_entropy(x, y, reduction="none") + 1 - p_t).mean()
+
+
+def plain_poly_n(x, y):
+    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
+    more = sum(e * (1 - p_t) ** j for j, e in enumerate((1.0, 0.5), 1))
+    return (F.cross_entropy(x, y, reduction="none") + more).mean()
+
+
+def plain_poly_focal(x, y):
+    p = x.sigmoid()
+    p_t = p * y + (1 - p) * (1 - y)
+    alpha_t = 0.25 * y + 0.75 * (1 - y)
+    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return (alpha_t * ((1 - p_t) ** 2 * ce + (1 - p_t) ** 3)).mean()
+
+
+def rows():
+    def reused(x, y, epsilons):
+        ce = F.cross_entropy(x, y, reduction="none")
+        miss = 1 - torch.exp(-ce)
+        return (ce + sum(e * miss**j for j, e in enumerate(epsilons, 1))).mean()
+
+    return [
+        Row(
+            poly1_cross_entropy,
+            slower=DIGITS,
+            peers={FORMULA: plain_poly, "torch idiom": lambda x, y: reused(x, y, (1.0,))},
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            poly_loss,
+            settings={"epsilons": (1.0, 0.5)},
+            slower=DIGITS,
+            peers={FORMULA: plain_poly_n, "torch idiom": lambda x, y: reused(x, y, (1.0, 0.5))},
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            poly1_focal_loss,
+            shape="{} x 4 x 256 x 256",
+            n=8,
+            inputs=bench.binary(4, 256, 256),
+            peers={"torch idiom": plain_poly_focal},
         ),
     ]
 

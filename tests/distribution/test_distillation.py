@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.distribution.distillation import distillation_loss
 from lossbook.distribution.kl_divergence import kl_divergence
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -176,6 +178,27 @@ def cases():
                 ),
                 "convex": True,
             },
+        ),
+    ]
+
+
+def plain_distillation(s, t, y):
+    soft = F.cross_entropy(s / 4, (t / 4).softmax(1))
+    return 0.9 * 16 * soft + 0.1 * F.cross_entropy(s, y)
+
+
+def rows():
+    return [
+        Row(
+            distillation_loss,
+            shape="{} x 1000",
+            n=8192,
+            inputs=lambda n: (
+                bench.leaf(n, 1000),
+                torch.randn(n, 1000),
+                torch.randint(1000, (n,)),
+            ),
+            peers={"torch idiom": plain_distillation},
         ),
     ]
 

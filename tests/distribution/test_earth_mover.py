@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.distribution.earth_mover import earth_mover_distance, squared_emd_loss
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -193,6 +195,39 @@ def cases():
             peers={"scipy": scipy_energy},
             facts={"range": (0.0, math.inf), "perfect": (SAME, 0.0), "convex": True},
             **COMMON,
+        ),
+    ]
+
+
+def bench_pot(p, q):
+    import ot
+
+    bins = torch.arange(p.shape[1], dtype=p.dtype)[:, None].expand(-1, len(p))
+    return ot.wasserstein_1d(bins, bins, p.T, q.T, p=1).mean()
+
+
+def rows():
+    def histograms(n):
+        return torch.rand(n, 1024).softmax(1).requires_grad_(), torch.rand(n, 1024).softmax(1)
+
+    bins = {"shape": "{} x 1024", "n": 4096, "inputs": histograms}
+    return [
+        Row(
+            earth_mover_distance,
+            peers={
+                "POT": bench_pot,
+                FORMULA: lambda p, q: (p.cumsum(1) - q.cumsum(1)).abs().sum(1).mean(),
+                "torch idiom": lambda p, q: (p - q).cumsum(1).abs().sum(1).mean(),
+            },
+            **bins,
+        ),
+        Row(
+            squared_emd_loss,
+            peers={
+                FORMULA: lambda p, q: ((p.cumsum(1) - q.cumsum(1)) ** 2).sum(1).mean(),
+                "torch idiom": lambda p, q: (p - q).cumsum(1).square().sum(1).mean(),
+            },
+            **bins,
         ),
     ]
 

@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.distribution.kl_divergence import kl_divergence
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 # torch.compile makes such an object of its own to trace any autograd.Function.
@@ -164,6 +167,34 @@ def cases():
                 "convex": True,
             },
         ),
+    ]
+
+
+def bench_keras(logits, target_logits):
+    import keras
+
+    return keras.losses.KLDivergence()(target_logits.softmax(1), logits.softmax(1))
+
+
+def rows():
+    return [
+        Row(
+            kl_divergence,
+            slower="exact next to the target, where the terms of the usual sum cancel",
+            shape=f"{{}} x {c}",
+            n=n,
+            inputs=lambda n, c=c: (bench.leaf(n, c), torch.randn(n, c)),
+            peers={
+                "torch": lambda x, t: F.kl_div(
+                    x.log_softmax(1), t.log_softmax(1), log_target=True, reduction="batchmean"
+                ),
+                "Keras": bench_keras,
+                FORMULA: lambda x, t: (
+                    (t.softmax(1) * (t.softmax(1).log() - x.softmax(1).log())).sum(1).mean()
+                ),
+            },
+        )
+        for n, c in ((8192, 1000), (32, 10))
     ]
 
 

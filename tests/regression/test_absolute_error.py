@@ -4,8 +4,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.regression.absolute_error import absolute_error
 from lossbook.regression.huber import huber_loss, smooth_l1_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -97,6 +100,23 @@ def cases():
             near=near,
             facts={"range": (0.0, math.inf), "perfect": (PERFECT, 0.0), "convex": True},
         ),
+    ]
+
+
+def rows():
+    return [
+        Row(
+            absolute_error,
+            shape=shape,
+            n=n,
+            inputs=inputs,
+            peers={
+                "torch": F.l1_loss,
+                "Keras": bench.keras("MeanAbsoluteError"),
+                FORMULA: lambda x, y: (x - y).abs().mean(),
+            },
+        )
+        for shape, n, inputs in bench.ELEMENTWISE
     ]
 
 

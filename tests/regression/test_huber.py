@@ -6,6 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import huber_loss, smooth_l1_loss
+from lossbook.book.pages.speed import FORMULA
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -135,6 +138,40 @@ def cases():
             ],
             facts={"range": (0.0, math.inf), "perfect": (ZERO, 0.0), "convex": True},
         ),
+    ]
+
+
+def plain_huber(x, y):
+    r = x - y
+    return torch.where(r.abs() <= 1, r**2 / 2, r.abs() - 0.5).mean()
+
+
+def rows():
+    return [
+        Row(
+            huber_loss,
+            shape=shape,
+            n=n,
+            slower=bench.FUSED,
+            inputs=inputs,
+            peers={
+                "torch": F.huber_loss,
+                "Keras": bench.keras("Huber"),
+                "Optax": bench.optax("huber_loss"),
+                FORMULA: plain_huber,
+            },
+        )
+        for shape, n, inputs in bench.ELEMENTWISE
+    ] + [
+        Row(
+            smooth_l1_loss,
+            shape=shape,
+            n=n,
+            slower=bench.FUSED,
+            inputs=inputs,
+            peers={"torch": F.smooth_l1_loss, FORMULA: plain_huber},
+        )
+        for shape, n, inputs in bench.ELEMENTWISE
     ]
 
 

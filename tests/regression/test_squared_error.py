@@ -4,8 +4,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.regression.huber import huber_loss
 from lossbook.regression.squared_error import squared_error
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -104,6 +107,32 @@ def cases():
             ],
             near=near,
             facts={"range": (0.0, math.inf), "perfect": (PERFECT, 0.0), "convex": True},
+        ),
+    ]
+
+
+def rows():
+    return [
+        Row(
+            squared_error,
+            shape="{}",
+            n=1 << 22,
+            slower=bench.FUSED,
+            inputs=bench.residuals,
+            peers={
+                "torch": F.mse_loss,
+                "Keras": bench.keras("MeanSquaredError"),
+                "Optax": bench.optax("squared_error"),
+                FORMULA: lambda x, y: ((x - y) ** 2).mean(),
+            },
+        ),
+        Row(
+            squared_error,
+            shape="{} x 10",
+            n=32,
+            slower=bench.FUSED,
+            inputs=bench.small,
+            peers={"torch": torch.nn.MSELoss(), FORMULA: lambda x, y: ((x - y) ** 2).mean()},
         ),
     ]
 
