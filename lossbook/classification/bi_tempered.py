@@ -282,5 +282,5 @@ def bi_tempered_loss(
     scale = (power * log_q).exp()
     near = scale * _divergence(d.clamp_max(1), t1)
     surprises = q * (log_q * _series((1 - t1) * log_q, 1) - log_p * _series((1 - t1) * log_p, 1))
-    losses = torch.where(d < 1, near, surprises + powers - scale / power)
+    losses = torch.where((d < 1) & (q > 0), near, surprises + powers - scale / power)
     return losses.masked_fill(cut & (q > 0) & (t1 == 1), math.inf).sum(1).to(logits.dtype)
