@@ -3,10 +3,20 @@
 Chapter: https://lossbook.example/distribution/distillation/
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 __all__ = ["distillation_loss"]
+
+
+def _surprises(x: Tensor) -> Tensor:
+    """-log softmax(x), with its digits where it is nearly 0."""
+    top, best = x.max(1, keepdim=True)
+    gaps = top - x
+    others = (-gaps).scatter(1, best, -math.inf).exp().sum(1, keepdim=True)
+    return gaps + others.log1p()
 
 
 def distillation_loss(
@@ -94,10 +104,10 @@ def distillation_loss(
     if isinstance(alpha, Tensor):
         alpha = alpha.to(wide)
     q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
-    log_p = (student / temperature).log_softmax(1)
+    surprises = _surprises(student / temperature)
     # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
-    soft = -(temperature**2) * (q * torch.where(q > 0, log_p, 0)).sum(1)
-    hard = -student.log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    soft = temperature**2 * (q * torch.where(q > 0, surprises, 0)).sum(1)
+    hard = _surprises(student).gather(1, labels.unsqueeze(1)).squeeze(1)
     # A term of weight 0 is not there, not even where it is infinite.
     soft = soft.masked_fill(soft.isposinf() & (alpha == 0), 0)
     hard = hard.masked_fill(hard.isposinf() & (alpha == 1), 0)
