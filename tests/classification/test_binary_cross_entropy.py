@@ -25,7 +25,7 @@ def soft(rng):
 
 
 def near(rng):
-    """Logits that give the wrong side a share of 1/2 down to 1e-6, and e^-100; three classes."""
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0; three classes."""
     shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
     targets = rng.integers(0, 2, (8, 3))
     leads = np.where(

@@ -33,11 +33,11 @@ def two_classes(rng):
 
 
 def near(rng):
-    """Logits that give the truth all but a share of 1 down to 1e-6, and e^-100."""
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
     shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
     labels = rng.integers(0, 3, 8)
     logits = rng.normal(size=(8, 3))
-    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 100.0)
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 800.0)
     return real(logits), integer(labels)
 
 

@@ -28,19 +28,19 @@ def soft(rng):
 
 
 def near_labels(rng):
-    """Logits that give the truth all but a share of 1 down to 1e-6, and e^-100."""
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
     shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
     labels = rng.integers(0, 3, 8)
     logits = rng.normal(size=(8, 3))
-    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 100.0)
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 800.0)
     return real(logits), integer(labels)
 
 
 def near_sides(rng):
-    """Logits that give the wrong side a share of 1/2 down to 1e-6, and e^-100."""
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0."""
     shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
     targets = rng.integers(0, 2, 8)
-    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=8), 100.0)
+    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=8), 800.0)
     return real(leads * (2 * targets - 1)), real(targets)
 
 
