@@ -18,22 +18,27 @@ class _LogTemperedSoftmax(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor, t: float, dim: int) -> Tensor:
-        tau = t - 1
+    def forward(logits: Tensor, t: float | Tensor, dim: int) -> Tensor:
+        tau: Any
+        if isinstance(t, Tensor):
+            steps, tau = 17, torch.where(t == 1, 1e-20, t - 1)  # At 1e-20 it is the softmax.
+        else:
+            steps, tau = 5 + min(12, round(12 * abs(t - 1))), t - 1
         top = logits.amax(dim, keepdim=True)
         gaps = top - logits
 
         def stretched(z: Tensor) -> Tensor:
             # The bound keeps the factor above 0 in float32: a class ruled out has an infinite gap.
             factor = tau * torch.exp((-tau * z).clamp_min(-80))
-            return (factor * gaps).clamp_min_(-1)
+            x: Tensor = factor * gaps
+            return x.clamp_min_(-1)
 
         # p = q / Z with Z = exp(z) = 1 / max p and q = exp_t(-Z^(1 - t) gaps). As a function of
         # lambda, (sum p)^(1 - t) bends one way only, so Newton's method climbs to its root, from
         # lambda = max(logits), without overshooting. In a search over C up to 30,000, gaps up to
         # 1e12 and t from 0.05 to 20 these steps always left rounding errors only.
         z = torch.zeros_like(top)
-        for _ in range(5 + min(12, round(12 * abs(tau)))):
+        for _ in range(steps):
             x = stretched(z)
             q = x.log1p().div_(-tau).exp_()
             q_t = (q / x.add_(1)).nan_to_num_(0)  # q^t; 0 / 0 where the tail is cut off.
@@ -44,34 +49,90 @@ class _LogTemperedSoftmax(torch.autograd.Function):
         return log_q - log_q.exp().sum(dim, keepdim=True).log()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float, int], output: Tensor) -> None:
-        _, ctx.t, ctx.dim = inputs
-        ctx.save_for_backward(output)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float | Tensor, int], output: Tensor) -> None:
+        _, t, ctx.dim = inputs
+        ctx.t = None if isinstance(t, Tensor) else t
+        saved = (output, t) if isinstance(t, Tensor) else (output,)
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         # d log p_i / d a_j = p_i^(t - 1) (1[i = j] - e_j), where e is p^t divided by its sum.
-        (log_p,) = ctx.saved_tensors
-        cut = log_p == -math.inf
-        powers = ((ctx.t - 1) * log_p.masked_fill(cut, 0)).exp().masked_fill(cut, 0)
-        slopes = powers * gradient
-        escort = (ctx.t * log_p).softmax(ctx.dim)
-        return slopes - escort * slopes.sum(ctx.dim, keepdim=True), None, None
+        log_p, t = _saved(ctx)
+        slopes = _powers(log_p, t) * gradient
+        escort = _escort(log_p, t, ctx.dim)
+        to_logits = slopes - escort * slopes.sum(ctx.dim, keepdim=True)
+        if not ctx.needs_input_grad[1]:
+            return to_logits, None, None
+        return to_logits, (gradient * _slope_by_t(log_p, t, ctx.dim)).sum(), None
 
 
-def _log_tempered_softmax(logits: Tensor, t: float, dim: int) -> Tensor:
-    if t == 1:
+class _WithForwardMode(_LogTemperedSoftmax):
+    """Apart, since torch.compile takes no function that has a jvp."""
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor, change_of_t: Tensor | None, _: None) -> Tensor:
+        log_p, t = _saved(ctx)
+        escort = _escort(log_p, t, ctx.dim)
+        moved = _powers(log_p, t) * (change - (escort * change).sum(ctx.dim, keepdim=True))
+        if change_of_t is None:
+            return moved
+        return moved + change_of_t * _slope_by_t(log_p, t, ctx.dim)
+
+
+def _saved(ctx: Any) -> tuple[Tensor, Any]:
+    return (*ctx.saved_tensors, ctx.t)[:2]
+
+
+def _powers(log_p: Tensor, t: float | Tensor) -> Tensor:
+    """p^(t - 1), and 0 where p is 0."""
+    cut = log_p == -math.inf
+    powers: Tensor = ((t - 1) * log_p.masked_fill(cut, 0)).exp()
+    return powers.masked_fill(cut, 0)
+
+
+def _escort(log_p: Tensor, t: float | Tensor, dim: int) -> Tensor:
+    """p^t over its sum. The slope by t of a class that is cut off is 0, not infinity times 0."""
+    return torch.softmax(t * log_p.clamp_min(torch.finfo(log_p.dtype).min / 64), dim)
+
+
+def _slope_by_t(log_p: Tensor, t: float | Tensor, dim: int) -> Tensor:
+    # At a fixed a - lambda it is (e^z - 1 - z) / (t - 1)^2 with z = (t - 1) log p; lambda moves so
+    # that the changes of p cancel.
+    log_p = log_p.masked_fill(log_p == -math.inf, 0)
+    powers = _powers(log_p, t)
+    bare = log_p**2 * _series((t - 1) * log_p, 2)
+    p = log_p.exp()
+    shift = (p * bare).sum(dim, keepdim=True) / (p * powers).sum(dim, keepdim=True)
+    return bare - powers * shift
+
+
+def _series(z: Tensor, n: int) -> Tensor:
+    """What is left of e^z after n terms (1 or 2) of its series, over z^n."""
+    small = z.abs() < 0.5
+    near = z.masked_fill(~small, 0)
+    total = torch.zeros_like(z)
+    for k in range(16, -1, -1):
+        total = total * near + 1 / math.factorial(k + n)
+    far = z.masked_fill(small, 1)
+    return torch.where(small, total, (far.expm1() - (far if n == 2 else 0)) / far**n)
+
+
+def _log_tempered_softmax(logits: Tensor, t: float | Tensor, dim: int) -> Tensor:
+    if not isinstance(t, Tensor) and t == 1:
         return logits.log_softmax(dim)
-    log_p: Tensor = _LogTemperedSoftmax.apply(logits, t, dim)  # type: ignore[no-untyped-call]
+    function = _LogTemperedSoftmax if torch.compiler.is_compiling() else _WithForwardMode
+    log_p: Tensor = function.apply(logits, t, dim)  # type: ignore[no-untyped-call]
     return log_p
 
 
-def _log_t(log_x: Tensor, t: float) -> Tensor:
-    """Tempered logarithm (x^(1 - t) - 1) / (1 - t) from the natural one."""
-    return log_x if t == 1 else ((1 - t) * log_x).expm1() / (1 - t)
+def _divergence(d: Tensor, t: float | Tensor) -> Tensor:
+    """What a class of target 1 costs at p = e^d. It is about d^2 / 2, and never negative."""
+    return (d * (_series((2 - t) * d, 1) - _series((1 - t) * d, 1))).clamp_min(0)
 
 
-def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
+def tempered_softmax(logits: Tensor, *, t: float | Tensor, dim: int = 1) -> Tensor:
     """Tempered softmax: probabilities whose tails a temperature makes heavy or cuts off.
 
     Helper of `bi_tempered_loss`.
@@ -85,14 +146,15 @@ def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
 
     Args:
         logits: Activations a, shape `(*)`.
-        t: Temperature, positive.
+        t: Temperature, positive; a number or a tensor of shape `()`, whose value is not checked.
         dim: Dimension that sums to 1.
 
     Returns:
         The probabilities, shape `(*)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` is not floating or `t` is not positive.
+        ValueError: If `logits` is not floating, `t` is a number that is not positive or a tensor
+            of another shape.
 
     Reference:
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS
@@ -105,10 +167,15 @@ def tempered_softmax(logits: Tensor, *, t: float, dim: int = 1) -> Tensor:
     """
     if not logits.is_floating_point():
         raise ValueError(f"expected floating logits, got {logits.dtype}")
-    if not t > 0:
+    if isinstance(t, Tensor):
+        if t.dim():
+            raise ValueError(f"expected t of shape (), got {tuple(t.shape)}")
+    elif not t > 0:
         raise ValueError(f"expected t > 0, got {t}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
+    if isinstance(t, Tensor):
+        t = t.to(wide)
     p = _log_tempered_softmax(logits.to(wide), t, dim).exp()
     # In float32 the logarithms are rounded by up to 1e-6, which their sum would show.
     return (p / p.sum(dim, keepdim=True)).to(logits.dtype)
@@ -118,9 +185,9 @@ def bi_tempered_loss(
     logits: Tensor,
     labels: Tensor,
     *,
-    t1: float = 0.8,
-    t2: float = 1.2,
-    label_smoothing: float = 0.0,
+    t1: float | Tensor = 0.8,
+    t2: float | Tensor = 1.2,
+    label_smoothing: float | Tensor = 0.0,
 ) -> Tensor:
     """Bi-tempered logistic loss, one value per example.
 
@@ -139,7 +206,8 @@ def bi_tempered_loss(
             to 1 over the classes, floating, shape `(N, C)`. Values are not checked.
         t1: Temperature of the logarithm, in [0, 1] and at most `t2`. The default is the paper's
             for CIFAR-100, as is that of `t2`.
-        t2: Temperature of the softmax, positive.
+        t2: Temperature of the softmax, positive. Each setting is a number or a tensor of shape
+            `()`, whose value is not checked.
         label_smoothing: Probability mass epsilon in [0, 1) spread evenly over the C - 1 wrong
             classes: q becomes (1 - epsilon C / (C - 1)) q + epsilon / (C - 1).
 
@@ -148,8 +216,9 @@ def bi_tempered_loss(
 
     Raises:
         ValueError: If `logits` is not floating or not of shape `(N, C)`, `labels` has another
-            shape, `t1` is outside [0, 1], `t2` is not positive, `t1` exceeds `t2`,
-            `label_smoothing` is outside [0, 1), or there is smoothing and C is less than 2.
+            shape or is uint8, a tensor among the settings is not of shape `()`, there is smoothing
+            and C is less than 2; or if, as numbers, `t1` is outside [0, 1], `t2` is not positive,
+            `t1` exceeds `t2` or `label_smoothing` is outside [0, 1).
 
     Reference:
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS
@@ -165,44 +234,55 @@ def bi_tempered_loss(
         raise ValueError(
             f"expected floating logits of shape (N, C), got {logits.dtype} {tuple(logits.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
     soft = labels.is_floating_point()
     expected = logits.shape if soft else logits.shape[:1]
     if labels.shape != expected:
         kind = "target probabilities" if soft else "integer labels"
         raise ValueError(f"expected {kind} of shape {tuple(expected)}, got {tuple(labels.shape)}")
-    if not 0 <= t1 <= 1:
+    for name, setting in (("t1", t1), ("t2", t2), ("label_smoothing", label_smoothing)):
+        if isinstance(setting, Tensor) and setting.dim():
+            raise ValueError(f"expected {name} of shape (), got {tuple(setting.shape)}")
+    if not isinstance(t1, Tensor) and not 0 <= t1 <= 1:
         raise ValueError(f"expected t1 in [0, 1], got {t1}")
-    if not t2 > 0:
+    if not isinstance(t2, Tensor) and not t2 > 0:
         raise ValueError(f"expected t2 > 0, got {t2}")
-    if not t1 <= t2:
+    if not isinstance(t1, Tensor) and not isinstance(t2, Tensor) and not t1 <= t2:
         raise ValueError(f"expected t1 <= t2, got t1 = {t1} and t2 = {t2}")
-    if not 0 <= label_smoothing < 1:
+    if not isinstance(label_smoothing, Tensor) and not 0 <= label_smoothing < 1:
         raise ValueError(f"expected label_smoothing in [0, 1), got {label_smoothing}")
     C = logits.shape[1]
-    if label_smoothing > 0 and C < 2:
+    smooth = isinstance(label_smoothing, Tensor) or label_smoothing > 0
+    if smooth and C < 2:
         raise ValueError(f"expected at least 2 classes with label_smoothing, got {C}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
+    t1, t2, label_smoothing = (
+        x.to(wide) if isinstance(x, Tensor) else x for x in (t1, t2, label_smoothing)
+    )
     log_p = _log_tempered_softmax(logits.to(wide), t2, 1)
+    cut = log_p == -math.inf
+    log_p = log_p.clamp_min(torch.finfo(wide).min / 4)
     power = 2 - t1
-    if not soft and label_smoothing == 0:
+    powers = (power * log_p).exp() / power
+    if not soft and not smooth:
         truth = labels.unsqueeze(1)
-        log_hit = log_p.gather(1, truth).squeeze(1)
-        # expm1 is exp - 1 of the formula: where p is near 1, the two terms nearly cancel.
-        hits = (power * log_hit).expm1() / power - _log_t(log_hit, t1)
-        misses = (power * log_p.scatter(1, truth, -math.inf)).exp() / power
-        return (hits + misses.sum(1)).to(logits.dtype)
+        hits = _divergence(log_p.gather(1, truth), t1)
+        # At t1 = 1 a truth that is ruled out costs infinity, else 1 / (1 - t1) at most.
+        hits = hits.masked_fill(cut.gather(1, truth) & (t1 == 1), math.inf)
+        return (hits.squeeze(1) + powers.scatter(1, truth, 0).sum(1)).to(logits.dtype)
 
-    spread = label_smoothing / (C - 1) if label_smoothing > 0 else 0.0
-    if soft:
-        targets = (1 - C * spread) * labels.to(wide) + spread
-    else:
-        targets = torch.full_like(log_p, spread).scatter(
-            1, labels.unsqueeze(1), 1 - label_smoothing
-        )
-    log_q = targets.clamp_min(torch.finfo(wide).tiny).log()
-    # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
-    reached = torch.where((targets == 0) & (log_p == -math.inf), log_q, log_p)
-    surprises = targets * (_log_t(log_q, t1) - _log_t(reached, t1))
-    excess = ((power * log_p).exp() - (power * log_q).exp()) / power
-    return (surprises + excess).sum(1).to(logits.dtype)
+    q = labels.to(wide) if soft else torch.zeros_like(log_p).scatter(1, labels.unsqueeze(1), 1)
+    if smooth:
+        spread = label_smoothing / (C - 1)
+        q = (1 - C * spread) * q + spread
+    # Each class costs q^(2 - t1) times what a target of 1 costs at p / q, which may overflow; then
+    # the terms of the formula are summed.
+    log_q = q.clamp_min(torch.finfo(wide).tiny).log()
+    d = log_p - log_q
+    scale = (power * log_q).exp()
+    near = scale * _divergence(d.clamp_max(1), t1)
+    surprises = q * (log_q * _series((1 - t1) * log_q, 1) - log_p * _series((1 - t1) * log_p, 1))
+    losses = torch.where((d < 1) & (q > 0), near, surprises + powers - scale / power)
+    return losses.masked_fill(cut & (q > 0) & (t1 == 1), math.inf).sum(1).to(logits.dtype)

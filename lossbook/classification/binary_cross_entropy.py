@@ -3,11 +3,74 @@
 Chapter: https://lossbook.example/classification/binary_cross_entropy/
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 __all__ = ["binary_cross_entropy"]
+
+
+class _Sides(torch.autograd.Function):
+    """w y softplus(-x) + (1 - y) softplus(x), where a side of weight 0 costs 0 at infinity, too."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        # softplus(x) = max(x, 0) + log(1 + e^-|x|), and softplus(-x) = softplus(x) - x.
+        far = (x > 0).to(x.dtype) - y
+        near = x.abs().neg_().exp_().log1p_()
+        if w is not None:
+            far = far * torch.where(x > 0, 1, w)
+            near = near * (w * y + (1 - y))
+        # 0 times infinity is nan, and costs 0; a nan among y stays one.
+        return far.mul_(x).nan_to_num_(0, math.inf).add_(y, alpha=0).add_(near)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], _: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(
+            gradient * slope(*ctx.saved_tensors) if wanted else None
+            for slope, wanted in zip(_SLOPES, ctx.needs_input_grad, strict=True)
+        )
+
+
+class _WithForwardMode(_Sides):
+    """Apart, since torch.compile takes no function that has a jvp."""
+
+    @staticmethod
+    def jvp(ctx: Any, *changes: Tensor | None) -> Tensor:
+        terms = [
+            slope(*ctx.saved_tensors) * change
+            for slope, change in zip(_SLOPES, changes, strict=True)
+            if change is not None
+        ]
+        return torch.stack(terms).sum(0)
+
+
+def _to_logit(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+    return x.sigmoid() - y if w is None else (1 - y) * x.sigmoid() - w * y * (-x).sigmoid()
+
+
+def _to_target(x: Tensor, _: Tensor, w: Tensor | None) -> Tensor:
+    most = torch.finfo(x.dtype).max
+    if w is None:
+        return -x.clamp(-most, most)
+    return (logsigmoid(-x) - w * logsigmoid(x)).clamp(-most, most)
+
+
+def _to_weight(x: Tensor, y: Tensor, _: Tensor | None) -> Tensor:
+    return -y * logsigmoid(x).clamp_min(torch.finfo(x.dtype).min)
+
+
+_SLOPES = _to_logit, _to_target, _to_weight
 
 
 def binary_cross_entropy(
@@ -22,17 +85,18 @@ def binary_cross_entropy(
     Several logits per example are so many independent yes-or-no questions.
 
     Args:
-        logits: Scores, shape `(*)`. No sigmoid before this loss.
+        logits: Scores, shape `(*)`. No sigmoid before this loss. An infinite one is certain: it
+            costs 0 where it is right, inf where it is wrong or the target is neither 0 nor 1.
         targets: Probabilities of a yes in [0, 1], shape `(*)`. Values are not checked.
-        pos_weight: Weight w of the positive term: a number, or a tensor of shape `(C,)` with one
-            weight per class on dimension 1 of `logits`. None is 1.
+        pos_weight: Weight w of the positive term: a number or a tensor of one element; or a tensor
+            of shape `(C,)` with one weight per class on dimension 1 of `logits`. None is 1.
 
     Returns:
         The loss of each logit, shape `(*)`, in the dtype of `logits`.
 
     Raises:
         ValueError: If `logits` is not floating, `targets` has another shape, or a `pos_weight`
-            tensor does not have one element per class on dimension 1.
+            tensor has neither one element nor one per class on dimension 1.
 
     Reference:
         Good, "Rational Decisions", Journal of the Royal Statistical Society B 14, 1952.
@@ -50,18 +114,18 @@ def binary_cross_entropy(
         raise ValueError(
             f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"
         )
-    if isinstance(pos_weight, Tensor):
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    if isinstance(pos_weight, Tensor) and pos_weight.numel() != 1:
         if logits.dim() < 2 or pos_weight.shape != logits.shape[1:2]:
             raise ValueError(
-                "expected pos_weight to be a number or of shape (C,) for logits (N, C, *), "
-                f"got {tuple(pos_weight.shape)} for {tuple(logits.shape)}"
+                "expected pos_weight to be a number, of one element or of shape (C,) for logits "
+                f"(N, C, *), got {tuple(pos_weight.shape)} for {tuple(logits.shape)}"
             )
         pos_weight = pos_weight.reshape(-1, *[1] * (logits.dim() - 2))
+    elif pos_weight is not None:
+        pos_weight = torch.as_tensor(pos_weight, dtype=wide, device=logits.device).reshape(())
+    w = None if pos_weight is None else pos_weight.to(wide).expand(logits.shape)
 
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    x, y = logits.to(wide), targets.to(wide)
-    log_p, no = logsigmoid(x), 1 - y
-    if pos_weight is not None:
-        w = pos_weight.to(wide) if isinstance(pos_weight, Tensor) else pos_weight
-        log_p = (w * y + no) * log_p
-    return (no * x - log_p).to(logits.dtype)
+    sides = _Sides if torch.compiler.is_compiling() else _WithForwardMode
+    losses: Tensor = sides.apply(logits.to(wide), targets.to(wide), w)  # type: ignore[no-untyped-call]
+    return losses.to(logits.dtype)

@@ -3,13 +3,26 @@
 Chapter: https://lossbook.example/classification/cross_entropy/
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 __all__ = ["cross_entropy"]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def _surprise(x: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(x)_t for the true class t, with its digits where it is nearly 0."""
+    truth = labels.unsqueeze(1)
+    top = x.detach().amax(1, keepdim=True)
+    lead = (x.gather(1, truth) - top).squeeze(1)
+    others = (x - top).scatter(1, truth, -math.inf).exp().sum(1)
+    return (others + lead.expm1()).log1p() - lead
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float | Tensor = 0.0
+) -> Tensor:
     """Softmax cross entropy, one value per position, in nats.
 
     With target probabilities q (one-hot for integer labels) and label smoothing epsilon:
@@ -19,17 +32,20 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     Without smoothing and for an integer label y this is logsumexp(logits) - logits_y.
 
     Args:
-        logits: Unnormalized scores, shape `(N, C, *)`. No softmax before this loss.
+        logits: Unnormalized scores, shape `(N, C, *)`. No softmax before this loss. -inf rules a
+            class out: it costs 0 where its target is 0, else inf.
         labels: Integer classes in [0, C), int64 of shape `(N, *)`; or target probabilities that
             sum to 1 over the classes, floating, shape `(N, C, *)`. Values are not checked.
-        label_smoothing: Probability mass epsilon in [0, 1) spread evenly over all C classes.
+        label_smoothing: Probability mass epsilon in [0, 1) spread evenly over all C classes; a
+            number or a tensor of shape `()`, whose value is not checked.
 
     Returns:
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
         ValueError: If `logits` is not floating or has fewer than two dimensions, the shapes
-            disagree, or `label_smoothing` is outside [0, 1).
+            disagree, `labels` are uint8, or `label_smoothing` is a number outside [0, 1) or a
+            tensor of another shape.
 
     Reference:
         Good, "Rational Decisions", Journal of the Royal Statistical Society B 14, 1952.
@@ -46,22 +62,35 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
         raise ValueError(
             f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
     soft = labels.is_floating_point()
     expected = logits.shape if soft else logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         kind = "target probabilities" if soft else "integer labels"
         raise ValueError(f"expected {kind} of shape {tuple(expected)}, got {tuple(labels.shape)}")
-    if not 0 <= label_smoothing < 1:
+    if isinstance(label_smoothing, Tensor):
+        if label_smoothing.dim():
+            raise ValueError(
+                f"expected label_smoothing of shape (), got {tuple(label_smoothing.shape)}"
+            )
+    elif not 0 <= label_smoothing < 1:
         raise ValueError(f"expected label_smoothing in [0, 1), got {label_smoothing}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.log_softmax(1, dtype=wide)
+    x, epsilon = logits.to(wide), label_smoothing
+    if isinstance(epsilon, Tensor):
+        epsilon = epsilon.to(wide)
     if soft:
-        targets = (1 - label_smoothing) * labels.to(wide) + label_smoothing / logits.shape[1]
+        log_p = x.log_softmax(1)
+        targets = (1 - epsilon) * labels.to(wide) + epsilon / x.shape[1]
         # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
         losses = -(targets * log_p.masked_fill((targets == 0) & log_p.isneginf(), 0)).sum(1)
     else:
-        losses = -log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
-        if label_smoothing > 0:
-            losses = (1 - label_smoothing) * losses - label_smoothing * log_p.mean(1)
+        losses = _surprise(x, labels)
+        if isinstance(epsilon, Tensor) or epsilon > 0:
+            uniform = -x.log_softmax(1).mean(1)
+            # Without smoothing a class that is ruled out costs nothing.
+            uniform = uniform.masked_fill(uniform.isposinf() & (epsilon == 0), 0)
+            losses = (1 - epsilon) * losses + epsilon * uniform
     return losses.to(logits.dtype)

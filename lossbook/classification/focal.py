@@ -3,6 +3,8 @@
 Chapter: https://lossbook.example/classification/focal/
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -10,8 +12,17 @@ from torch.nn.functional import logsigmoid
 __all__ = ["focal_loss", "sigmoid_focal_loss"]
 
 
+def _surprise(x: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(x)_t for the true class t, with its digits where it is nearly 0."""
+    truth = labels.unsqueeze(1)
+    top = x.detach().amax(1, keepdim=True)
+    lead = (x.gather(1, truth) - top).squeeze(1)
+    others = (x - top).scatter(1, truth, -math.inf).exp().sum(1)
+    return (others + lead.expm1()).log1p() - lead
+
+
 def focal_loss(
-    logits: Tensor, labels: Tensor, *, gamma: float = 2.0, alpha: Tensor | None = None
+    logits: Tensor, labels: Tensor, *, gamma: float | Tensor = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
     """Focal loss over a softmax, one value per position.
 
@@ -24,7 +35,8 @@ def focal_loss(
     Args:
         logits: Unnormalized scores, shape `(N, C, *)`. No softmax before this loss.
         labels: Integer classes in [0, C), int64, shape `(N, *)`.
-        gamma: Focusing exponent, at least 0; 0 is cross entropy. The paper's 2.0 is the default.
+        gamma: Focusing exponent, at least 0; 0 is cross entropy. A number or a tensor of shape
+            `()`, whose value is not checked. The paper's 2.0 is the default.
         alpha: Weight of each class, shape `(C,)`, or None for no weights. It multiplies the loss
             and does not change p_t.
 
@@ -32,8 +44,9 @@ def focal_loss(
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` is not floating or has fewer than two dimensions, `labels` or
-            `alpha` has another shape, or `gamma` is negative.
+        ValueError: If `logits` is not floating or has fewer than two dimensions, `labels`,
+            `alpha` or a tensor `gamma` has another shape, `labels` are uint8, or `gamma` is a
+            negative number.
 
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
@@ -48,26 +61,35 @@ def focal_loss(
         raise ValueError(
             f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")
-    if not gamma >= 0:
+    if isinstance(gamma, Tensor):
+        if gamma.dim():
+            raise ValueError(f"expected gamma of shape (), got {tuple(gamma.shape)}")
+    elif not gamma >= 0:
         raise ValueError(f"expected gamma >= 0, got {gamma}")
     if alpha is not None and tuple(getattr(alpha, "shape", ())) != (logits.shape[1],):
         raise ValueError(f"expected alpha of shape ({logits.shape[1]},), got {alpha}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.log_softmax(1, dtype=wide).gather(1, labels.unsqueeze(1)).squeeze(1)
+    surprise = _surprise(logits.to(wide), labels)
     # The floor keeps the slope of the power finite where gamma < 1 and p_t has rounded to 1.
-    miss = (-log_p.expm1()).clamp_min(torch.finfo(wide).tiny)
-    losses = -(miss**gamma) * log_p
+    miss = (-(-surprise).expm1()).clamp_min(torch.finfo(wide).tiny)
+    losses = miss**gamma * surprise
     if alpha is not None:
         losses = alpha.to(wide)[labels] * losses
     return losses.to(logits.dtype)
 
 
 def sigmoid_focal_loss(
-    logits: Tensor, targets: Tensor, *, gamma: float = 2.0, alpha: float | None = 0.25
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: float | Tensor = 2.0,
+    alpha: float | Tensor | None = 0.25,
 ) -> Tensor:
     """Focal loss over a sigmoid, one value per logit.
 
@@ -78,20 +100,21 @@ def sigmoid_focal_loss(
     A soft target y mixes the two: y times the loss of a 1 plus 1 - y times the loss of a 0.
 
     Args:
-        logits: Scores, shape `(*)`. No sigmoid before this loss.
+        logits: Scores, shape `(*)`. No sigmoid before this loss. An infinite one is certain: it
+            costs 0 where it is right, inf where it is wrong or the target is neither 0 nor 1.
         targets: Labels in [0, 1], shape `(*)`. Values are not checked.
-        gamma: Focusing exponent, at least 0; 0 is binary cross entropy. The paper's 2.0 is the
-            default.
-        alpha: Weight of the positives, in [0, 1]; negatives weigh 1 - alpha. None turns it off.
-            The paper's 0.25 is the default.
+        gamma: Focusing exponent, at least 0; 0 is binary cross entropy. A number or a tensor of
+            shape `()`, whose value is not checked. The paper's 2.0 is the default.
+        alpha: Weight of the positives, in [0, 1]; negatives weigh 1 - alpha. A number or a
+            tensor of shape `()`. None turns it off. The paper's 0.25 is the default.
 
     Returns:
         The loss of each logit, shape `(*)`, in the dtype of `logits`. The paper divides their sum
         by the number of positives, not by the number of logits.
 
     Raises:
-        ValueError: If `logits` is not floating, the shapes differ, `gamma` is negative or `alpha`
-            is outside [0, 1].
+        ValueError: If `logits` is not floating, the shapes differ, `gamma` is a negative number,
+            `alpha` a number outside [0, 1], or either a tensor that is not of shape `()`.
 
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5. arXiv:1708.02002
@@ -107,17 +130,29 @@ def sigmoid_focal_loss(
         raise ValueError(
             f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"
         )
-    if not gamma >= 0:
+    if isinstance(gamma, Tensor):
+        if gamma.dim():
+            raise ValueError(f"expected gamma of shape (), got {tuple(gamma.shape)}")
+    elif not gamma >= 0:
         raise ValueError(f"expected gamma >= 0, got {gamma}")
-    if alpha is not None and not 0 <= alpha <= 1:
+    if isinstance(alpha, Tensor):
+        if alpha.dim():
+            raise ValueError(f"expected alpha of shape (), got {tuple(alpha.shape)}")
+    elif alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"expected alpha in [0, 1] or None, got {alpha}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    x, y = logits.to(wide), targets.to(wide)
+    x, y, most = logits.to(wide), targets.to(wide), torch.finfo(wide).max
+    # inf where x is infinite and not on the side of y, else 0; the rest sees the largest number.
+    beyond = x.detach() - x.detach().clamp(-most, most)
+    wrong = (beyond * ((x > 0).to(wide) - y.detach())).nan_to_num(0, math.inf)
+    x = x.clamp(-most, most)
     # Powers come from log-probabilities: that of a sigmoid has a nan slope once it underflows.
     log_p, log_q = logsigmoid(x), logsigmoid(-x)
     positives = torch.exp(gamma * log_q) * log_p
     negatives = torch.exp(gamma * log_p) * log_q
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(wide)
     if alpha is not None:
         positives, negatives = alpha * positives, (1 - alpha) * negatives
-    return -torch.lerp(negatives, positives, y).to(logits.dtype)
+    return (wrong - torch.lerp(negatives, positives, y)).to(logits.dtype)

@@ -44,7 +44,8 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
             f"expected targets of shape {tuple(scores.shape)}, got {tuple(targets.shape)}"
         )
 
-    return (1 - targets.to(scores.dtype) * scores).relu()
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return (1 - targets.to(wide) * scores.to(wide)).relu().to(scores.dtype)
 
 
 def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
@@ -83,10 +84,11 @@ def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
             f"expected targets of shape {tuple(scores.shape)}, got {tuple(targets.shape)}"
         )
 
-    return (1 - targets.to(scores.dtype) * scores).relu().square()
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return (1 - targets.to(wide) * scores.to(wide)).relu().square().to(scores.dtype)
 
 
-def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float | Tensor = 1.0) -> Tensor:
     """Crammer and Singer's multiclass hinge loss, one value per example.
 
     With scores s and true class y:
@@ -98,14 +100,15 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
     Args:
         scores: Raw scores, shape `(N, C)` with C at least 2.
         labels: Integer classes in [0, C), int64, shape `(N,)`.
-        margin: Lead that the truth must have. The paper's 1.0 is the default.
+        margin: Lead that the truth must have, a number or a tensor of shape `()`. The paper's 1.0
+            is the default.
 
     Returns:
         The loss of each example, shape `(N,)`, in the dtype of `scores`.
 
     Raises:
-        ValueError: If `scores` is not floating or not of shape `(N, C)` with C at least 2, or
-            `labels` is not of shape `(N,)`.
+        ValueError: If `scores` is not floating or not of shape `(N, C)` with C at least 2, `labels`
+            is not of shape `(N,)` or is uint8, or a tensor `margin` is not of shape `()`.
 
     Reference:
         Crammer and Singer, "On the Algorithmic Implementation of Multiclass Kernel-based Vector
@@ -122,6 +125,10 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
             "expected floating scores of shape (N, C) with C >= 2, "
             f"got {scores.dtype} {tuple(scores.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
+    if isinstance(margin, Tensor) and margin.dim():
+        raise ValueError(f"expected margin of shape (), got {tuple(margin.shape)}")
     if labels.shape != scores.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(scores.shape[:1])}, got {tuple(labels.shape)}"
@@ -134,7 +141,7 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
     return (margin + (rival.to(wide) - true.to(wide))).relu().to(scores.dtype)
 
 
-def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float | Tensor = 1.0) -> Tensor:
     """Weston and Watkins' multiclass hinge loss, one value per example.
 
     With scores s and true class y:
@@ -147,15 +154,15 @@ def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
     Args:
         scores: Raw scores, shape `(N, C)`.
         labels: Integer classes in [0, C), int64, shape `(N,)`.
-        margin: Lead that the truth must have over each other class. The default 1.0 is the usual
-            scale.
+        margin: Lead that the truth must have over each other class, a number or a tensor of shape
+            `()`. The default 1.0 is the usual scale.
 
     Returns:
         The loss of each example, shape `(N,)`, in the dtype of `scores`.
 
     Raises:
-        ValueError: If `scores` is not floating or not of shape `(N, C)`, or `labels` is not of
-            shape `(N,)`.
+        ValueError: If `scores` is not floating or not of shape `(N, C)`, `labels` is not of
+            shape `(N,)` or is uint8, or a tensor `margin` is not of shape `()`.
 
     Reference:
         Weston and Watkins, "Support Vector Machines for Multi-Class Pattern Recognition", ESANN
@@ -171,6 +178,10 @@ def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) 
         raise ValueError(
             f"expected floating scores of shape (N, C), got {scores.dtype} {tuple(scores.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
+    if isinstance(margin, Tensor) and margin.dim():
+        raise ValueError(f"expected margin of shape (), got {tuple(margin.shape)}")
     if labels.shape != scores.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(scores.shape[:1])}, got {tuple(labels.shape)}"

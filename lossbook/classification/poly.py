@@ -3,6 +3,7 @@
 Chapter: https://lossbook.example/classification/poly/
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,16 @@ from torch.nn.functional import logsigmoid
 __all__ = ["poly1_cross_entropy", "poly1_focal_loss", "poly_loss"]
 
 
-def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0) -> Tensor:
+def _surprise(x: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(x)_t for the true class t, with its digits where it is nearly 0."""
+    truth = labels.unsqueeze(1)
+    top = x.detach().amax(1, keepdim=True)
+    lead = (x.gather(1, truth) - top).squeeze(1)
+    others = (x - top).scatter(1, truth, -math.inf).exp().sum(1)
+    return (others + lead.expm1()).log1p() - lead
+
+
+def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float | Tensor = 1.0) -> Tensor:
     """Poly-1 cross entropy, one value per position.
 
     With p_t the softmax probability of the true class t:
@@ -32,8 +42,8 @@ def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0)
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` is not floating or has fewer than two dimensions, or `labels` has
-            another shape.
+        ValueError: If `logits` is not floating or has fewer than two dimensions, `labels` has
+            another shape or is uint8, or a tensor `epsilon` is not of shape `()`.
 
     Reference:
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
@@ -49,22 +59,26 @@ def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float = 1.0)
         raise ValueError(
             f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")
+    if isinstance(epsilon, Tensor) and epsilon.dim():
+        raise ValueError(f"expected epsilon of shape (), got {tuple(epsilon.shape)}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.log_softmax(1, dtype=wide).gather(1, labels.unsqueeze(1)).squeeze(1)
-    return (-log_p - epsilon * log_p.expm1()).to(logits.dtype)
+    surprise = _surprise(logits.to(wide), labels)
+    return (surprise - epsilon * (-surprise).expm1()).to(logits.dtype)
 
 
 def poly1_focal_loss(
     logits: Tensor,
     targets: Tensor,
     *,
-    epsilon: float = 1.0,
-    gamma: float = 2.0,
-    alpha: float | None = 0.25,
+    epsilon: float | Tensor = 1.0,
+    gamma: float | Tensor = 2.0,
+    alpha: float | Tensor | None = 0.25,
 ) -> Tensor:
     """Poly-1 focal loss over a sigmoid, one value per logit.
 
@@ -73,7 +87,8 @@ def poly1_focal_loss(
         loss = alpha_t (-(1 - p_t)^gamma log p_t + epsilon (1 - p_t)^(gamma + 1))
 
     Args:
-        logits: Scores, shape `(*)`. No sigmoid before this loss.
+        logits: Scores, shape `(*)`. No sigmoid before this loss. An infinite one costs 0 where it
+            is right, inf where it is wrong.
         targets: Labels 0 and 1, shape `(*)`. Values are not checked, and a soft target has no p_t.
         epsilon: Change of the first coefficient, 1; 0 is focal loss. The paper tunes it by task;
             the default 1.0 is that of a common PyTorch port.
@@ -86,8 +101,8 @@ def poly1_focal_loss(
         The loss of each logit, shape `(*)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` is not floating, the shapes differ, `gamma` is negative or `alpha`
-            is outside [0, 1].
+        ValueError: If `logits` is not floating, the shapes differ, `gamma` is a negative number,
+            `alpha` a number outside [0, 1], or a tensor among the settings is not of shape `()`.
 
     Reference:
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
@@ -104,21 +119,34 @@ def poly1_focal_loss(
         raise ValueError(
             f"expected targets of shape {tuple(logits.shape)}, got {tuple(targets.shape)}"
         )
-    if not gamma >= 0:
+    if isinstance(epsilon, Tensor) and epsilon.dim():
+        raise ValueError(f"expected epsilon of shape (), got {tuple(epsilon.shape)}")
+    if isinstance(gamma, Tensor):
+        if gamma.dim():
+            raise ValueError(f"expected gamma of shape (), got {tuple(gamma.shape)}")
+    elif not gamma >= 0:
         raise ValueError(f"expected gamma >= 0, got {gamma}")
-    if alpha is not None and not 0 <= alpha <= 1:
+    if isinstance(alpha, Tensor):
+        if alpha.dim():
+            raise ValueError(f"expected alpha of shape (), got {tuple(alpha.shape)}")
+    elif alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"expected alpha in [0, 1] or None, got {alpha}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    targets = targets.to(wide)
+    targets, most = targets.to(wide), torch.finfo(wide).max
     for_truth = (2 * targets - 1) * logits.to(wide)
+    # inf at -inf, where the truth is ruled out, else 0; the rest sees the largest number.
+    wrong = (for_truth.detach().clamp(-most, most) - for_truth.detach()).relu()
+    for_truth = for_truth.clamp(-most, most)
     log_p = logsigmoid(for_truth)
     # log(1 - p_t). The power of sigmoid(-x) itself has a nan slope once it underflows.
     log_miss = log_p - for_truth
-    losses = torch.exp(gamma * log_miss) * (epsilon * log_miss.exp() - log_p)
+    losses = torch.exp(gamma * log_miss) * -(log_p + epsilon * log_p.expm1())
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(wide)
     if alpha is not None:
         losses = (1 - alpha + (2 * alpha - 1) * targets) * losses
-    return losses.to(logits.dtype)
+    return (losses + wrong).to(logits.dtype)
 
 
 def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Tensor:
@@ -140,8 +168,8 @@ def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> T
         The loss of each position, shape `(N, *)`, in the dtype of `logits`.
 
     Raises:
-        ValueError: If `logits` is not floating or has fewer than two dimensions, or `labels` has
-            another shape.
+        ValueError: If `logits` is not floating or has fewer than two dimensions, `labels` has
+            another shape or is uint8.
 
     Reference:
         Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
@@ -157,14 +185,16 @@ def poly_loss(logits: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> T
         raise ValueError(
             f"expected floating logits of shape (N, C, *), got {logits.dtype} {tuple(logits.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.shape != expected:
         raise ValueError(f"expected labels of shape {tuple(expected)}, got {tuple(labels.shape)}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.log_softmax(1, dtype=wide).gather(1, labels.unsqueeze(1)).squeeze(1)
-    miss = -log_p.expm1()
+    surprise = _surprise(logits.to(wide), labels)
+    miss = -(-surprise).expm1()
     polynomial: float | Tensor = 0.0
     for epsilon in reversed(epsilons):
         polynomial = (polynomial + epsilon) * miss
-    return (polynomial - log_p).to(logits.dtype)
+    return (surprise + polynomial).to(logits.dtype)

@@ -3,10 +3,20 @@
 Chapter: https://lossbook.example/distribution/distillation/
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 __all__ = ["distillation_loss"]
+
+
+def _surprises(x: Tensor) -> Tensor:
+    """-log softmax(x), with its digits where it is nearly 0."""
+    top, best = x.max(1, keepdim=True)
+    gaps = top - x
+    others = (-gaps).scatter(1, best, -math.inf).exp().sum(1, keepdim=True)
+    return gaps + others.log1p()
 
 
 def distillation_loss(
@@ -14,8 +24,8 @@ def distillation_loss(
     teacher_logits: Tensor,
     labels: Tensor,
     *,
-    temperature: float = 4.0,
-    alpha: float = 0.9,
+    temperature: float | Tensor = 4.0,
+    alpha: float | Tensor = 0.9,
 ) -> Tensor:
     """Distillation loss, one value per example, in nats.
 
@@ -31,8 +41,10 @@ def distillation_loss(
             before this loss.
         teacher_logits: Unnormalized scores of the teacher, shape `(N, C)`. They get no gradient.
         labels: Integer classes in [0, C), int64, shape `(N,)`.
-        temperature: T, positive; it divides both sets of logits in the soft term alone.
-        alpha: Weight of the soft term, in [0, 1]; the labels weigh 1 - alpha. 0 is cross entropy.
+        temperature: T, positive; it divides both sets of logits in the soft term alone. A number or
+            a tensor of shape `()`, whose value is not checked.
+        alpha: Weight of the soft term, in [0, 1], a number or a tensor of shape `()`; the labels
+            weigh 1 - alpha. 0 is cross entropy.
             Some texts weigh the other way round. The paper fixes neither T nor alpha; the
             defaults 4.0 and 0.9 are those of Tian et al., "Contrastive Representation
             Distillation", ICLR 2020.
@@ -41,8 +53,10 @@ def distillation_loss(
         The loss of each example, shape `(N,)`, in the dtype of `student_logits`.
 
     Raises:
-        ValueError: If `student_logits` is not of two dimensions, `teacher_logits` or `labels` has
-            another shape, `temperature` is not positive or `alpha` is outside [0, 1].
+        ValueError: If logits are not floating, `student_logits` is not of two dimensions,
+            `teacher_logits` or `labels` has another shape, `labels` are uint8, `temperature` is a
+            number that is not positive, `alpha` a number outside [0, 1], or either a tensor that
+            is not of shape `()`.
 
     Reference:
         Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", NIPS Deep
@@ -54,6 +68,9 @@ def distillation_loss(
         >>> distillation_loss(student, teacher, torch.tensor([0]))
         tensor([10.0506])
     """
+    for name, x in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
+        if not x.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {x.dtype}")
     if student_logits.dim() != 2:
         raise ValueError(
             f"expected student_logits of shape (N, C), got {tuple(student_logits.shape)}"
@@ -63,24 +80,35 @@ def distillation_loss(
             f"expected teacher_logits of shape {tuple(student_logits.shape)}, "
             f"got {tuple(teacher_logits.shape)}"
         )
+    if labels.dtype == torch.uint8:
+        raise ValueError("expected labels of dtype int64 (labels.long()), got torch.uint8")
     if labels.shape != student_logits.shape[:1]:
         raise ValueError(
             f"expected labels of shape {tuple(student_logits.shape[:1])}, got {tuple(labels.shape)}"
         )
-    if not temperature > 0:
+    if isinstance(temperature, Tensor):
+        if temperature.dim():
+            raise ValueError(f"expected temperature of shape (), got {tuple(temperature.shape)}")
+    elif not temperature > 0:
         raise ValueError(f"expected temperature > 0, got {temperature}")
-    if not 0 <= alpha <= 1:
+    if isinstance(alpha, Tensor):
+        if alpha.dim():
+            raise ValueError(f"expected alpha of shape (), got {tuple(alpha.shape)}")
+    elif not 0 <= alpha <= 1:
         raise ValueError(f"expected alpha in [0, 1], got {alpha}")
 
     wide = torch.promote_types(student_logits.dtype, torch.float32)
     student = student_logits.to(wide)
-    losses = student.new_zeros(len(student))
-    if alpha > 0:
-        q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
-        log_p = (student / temperature).log_softmax(1)
-        # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
-        losses = losses - alpha * temperature**2 * (q * torch.where(q > 0, log_p, 0)).sum(1)
-    if alpha < 1:
-        hard = student.log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-        losses = losses - (1 - alpha) * hard
-    return losses.to(student_logits.dtype)
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(wide)
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(wide)
+    q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
+    surprises = _surprises(student / temperature)
+    # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
+    soft = temperature**2 * (q * torch.where(q > 0, surprises, 0)).sum(1)
+    hard = _surprises(student).gather(1, labels.unsqueeze(1)).squeeze(1)
+    # A term of weight 0 is not there, not even where it is infinite.
+    soft = soft.masked_fill(soft.isposinf() & (alpha == 0), 0)
+    hard = hard.masked_fill(hard.isposinf() & (alpha == 1), 0)
+    return (alpha * soft + (1 - alpha) * hard).to(student_logits.dtype)

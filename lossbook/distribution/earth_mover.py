@@ -30,7 +30,7 @@ def earth_mover_distance(predictions: Tensor, targets: Tensor, *, dim: int = 1) 
         `predictions`; at most the number of bins less 1.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `predictions` is not floating or the shapes differ.
 
     Reference:
         Vallender, "Calculation of the Wasserstein Distance Between Probability Distributions on
@@ -42,6 +42,8 @@ def earth_mover_distance(predictions: Tensor, targets: Tensor, *, dim: int = 1) 
         >>> earth_mover_distance(predictions, torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]))
         tensor([2., 0.])
     """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
@@ -73,7 +75,7 @@ def squared_emd_loss(predictions: Tensor, targets: Tensor, *, dim: int = 1) -> T
         `predictions`; at most the number of classes less 1.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If `predictions` is not floating or the shapes differ.
 
     Reference:
         Hou, Yu and Samaras, "Squared Earth Mover's Distance-based Loss for Training Deep Neural
@@ -85,6 +87,8 @@ def squared_emd_loss(predictions: Tensor, targets: Tensor, *, dim: int = 1) -> T
         >>> squared_emd_loss(predictions, torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
         tensor([2.0000, 0.2500])
     """
+    if not predictions.is_floating_point():
+        raise ValueError(f"expected floating predictions, got {predictions.dtype}")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"

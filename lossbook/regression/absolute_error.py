@@ -3,6 +3,7 @@
 Chapter: https://lossbook.example/regression/absolute_error/
 """
 
+import torch
 from torch import Tensor
 
 __all__ = ["absolute_error"]
@@ -46,4 +47,6 @@ def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
         )
 
-    return (predictions - targets.to(predictions.dtype)).abs()
+    wide = torch.promote_types(predictions.dtype, torch.float32)
+    residuals = predictions.to(wide) - targets.to(wide)
+    return residuals.abs().to(predictions.dtype)

@@ -3,13 +3,15 @@
 Chapter: https://lossbook.example/regression/huber/
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 __all__ = ["huber_loss", "smooth_l1_loss"]
 
 
-def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
+def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float | Tensor = 1.0) -> Tensor:
     """Huber loss, one value per element.
 
     With the residual r = prediction - target:
@@ -23,14 +25,16 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
     Args:
         predictions: Predicted values, shape `(*)`, any real numbers in the unit of the targets.
         targets: True values, shape `(*)`.
-        delta: Residual at which the loss turns linear, positive, in the unit of the targets.
+        delta: Residual at which the loss turns linear, positive, in the unit of the targets; a
+            number or a tensor of shape `()`, whose value is not checked.
             The default 1.0 is PyTorch's; the paper leaves it to the noise level.
 
     Returns:
         The loss of each element, shape `(*)`, in the dtype of `predictions`.
 
     Raises:
-        ValueError: If `predictions` is not floating, the shapes differ or `delta` is not positive.
+        ValueError: If `predictions` is not floating, the shapes differ, `delta` is a number that is
+            not positive or a tensor of another shape.
 
     Reference:
         Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35,
@@ -47,17 +51,20 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float = 1.0) -> T
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
         )
-    if not delta > 0:
+    if isinstance(delta, Tensor):
+        if delta.dim():
+            raise ValueError(f"expected delta of shape (), got {tuple(delta.shape)}")
+    elif not delta > 0:
         raise ValueError(f"expected delta > 0, got {delta}")
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
     residuals = predictions.to(wide) - targets.to(wide)
-    bound = min(delta, torch.finfo(wide).max)
+    bound: Any = delta if isinstance(delta, Tensor) else min(delta, torch.finfo(wide).max)
     clipped = residuals.clamp(-bound, bound)
     return (clipped * (residuals - clipped / 2)).to(predictions.dtype)
 
 
-def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
     """Smooth L1 loss, one value per element: the Huber loss divided by its threshold.
 
     With the residual r = prediction - target:
@@ -70,14 +77,16 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
     Args:
         predictions: Predicted values, shape `(*)`, any real numbers in the unit of the targets.
         targets: True values, shape `(*)`.
-        beta: Residual at which the loss turns linear, at least 0, in the unit of the targets.
+        beta: Residual at which the loss turns linear, at least 0, in the unit of the targets; a
+            number or a tensor of shape `()`, whose value is not checked.
             The paper's 1.0 is the default.
 
     Returns:
         The loss of each element, shape `(*)`, in the dtype of `predictions`.
 
     Raises:
-        ValueError: If `predictions` is not floating, the shapes differ or `beta` is negative.
+        ValueError: If `predictions` is not floating, the shapes differ, `beta` is a negative number
+            or a tensor of another shape.
 
     Reference:
         Girshick, "Fast R-CNN", ICCV 2015, eq. 3. arXiv:1504.08083
@@ -93,13 +102,20 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float = 1.0) -
         raise ValueError(
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
         )
-    if not beta >= 0:
+    if isinstance(beta, Tensor):
+        if beta.dim():
+            raise ValueError(f"expected beta of shape (), got {tuple(beta.shape)}")
+    elif not beta >= 0:
         raise ValueError(f"expected beta >= 0, got {beta}")
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
     residuals = predictions.to(wide) - targets.to(wide)
-    if beta < torch.finfo(wide).tiny:
-        return residuals.abs().to(predictions.dtype)  # A beta of 0, or one that would round to it.
-    beta = min(beta, torch.finfo(wide).max)
-    clipped = (residuals / beta).clamp(-1, 1)
+    ends = torch.finfo(wide)
+    if isinstance(beta, Tensor):
+        # The slope that beta has through `clipped` is 0 times r - beta * clipped, or cut off.
+        width: float | Tensor = beta.detach().to(wide).clamp_min(ends.tiny)
+    else:
+        beta = min(beta, ends.max)
+        width = max(beta, ends.tiny)
+    clipped = (residuals / width).clamp(-1, 1)  # At beta = 0 the sign.
     return (clipped * (residuals - beta * clipped / 2)).to(predictions.dtype)

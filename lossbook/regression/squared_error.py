@@ -3,6 +3,7 @@
 Chapter: https://lossbook.example/regression/squared_error/
 """
 
+import torch
 from torch import Tensor
 
 __all__ = ["squared_error"]
@@ -45,4 +46,6 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
             f"expected targets of shape {tuple(predictions.shape)}, got {tuple(targets.shape)}"
         )
 
-    return (predictions - targets.to(predictions.dtype)).square()
+    wide = torch.promote_types(predictions.dtype, torch.float32)
+    residuals = predictions.to(wide) - targets.to(wide)
+    return residuals.square().to(predictions.dtype)

@@ -4,8 +4,10 @@ Peers import their library inside, so that a missing one is a row "not run". `FO
 equation written straight, as a reader of the paper would.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ from torch.nn import functional as F
 import lossbook
 from lossbook.book.pages.speed import FORMULA
 from tests.bench.measure import Row, Step, stepwise
+
+TESTS = Path(__file__).resolve().parents[1]
 
 # Inputs, by size.
 
@@ -29,6 +33,10 @@ def scores(classes: int, *rest: int) -> Callable[[int], tuple[Tensor, Tensor]]:
 
 def residuals(n: int) -> tuple[Tensor, Tensor]:
     return leaf(n), torch.randn(n)
+
+
+def small(n: int) -> tuple[Tensor, Tensor]:
+    return leaf(n, 10), torch.randn(n, 10)
 
 
 def binary(*rest: int) -> Callable[[int], tuple[Tensor, Tensor]]:
@@ -108,37 +116,6 @@ def keras(name: str, **settings: Any) -> Callable[..., Tensor]:
     return peer
 
 
-def keras_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
-    import keras
-
-    return keras.losses.KLDivergence()(target_logits.softmax(1), logits.softmax(1))
-
-
-def kornia_focal(logits: Tensor, labels: Tensor) -> Tensor:
-    from kornia.losses import focal_loss
-
-    return focal_loss(logits, labels, alpha=None, gamma=2.0, reduction="none").sum(1).mean()
-
-
-def monai_focal(logits: Tensor, labels: Tensor) -> Tensor:
-    from monai.losses import FocalLoss
-
-    loss = FocalLoss(use_softmax=True, to_onehot_y=True, gamma=2.0, reduction="none")
-    return loss(logits, labels[:, None]).sum(1).mean()
-
-
-def monai_sigmoid_focal(logits: Tensor, targets: Tensor) -> Tensor:
-    from monai.losses import FocalLoss
-
-    return FocalLoss(gamma=2.0, alpha=0.25)(logits, targets)
-
-
-def kornia_sigmoid_focal(logits: Tensor, targets: Tensor) -> Tensor:
-    from kornia.losses import binary_focal_loss_with_logits
-
-    return binary_focal_loss_with_logits(logits, targets, alpha=0.25, gamma=2.0, reduction="mean")
-
-
 def metric_learning(make: Callable[[Any], Any]) -> Callable[..., Tensor]:
     """A loss of pytorch-metric-learning, which is made once."""
     made: list[Any] = []
@@ -163,93 +140,7 @@ def monai_overlap(**settings: Any) -> Callable[[Tensor, Tensor], Tensor]:
     return peer
 
 
-def pot(p: Tensor, q: Tensor) -> Tensor:
-    import ot
-
-    bins = torch.arange(p.shape[1], dtype=p.dtype)[:, None].expand(-1, len(p))
-    return ot.wasserstein_1d(bins, bins, p.T, q.T, p=1).mean()
-
-
 # Formulas, written straight.
-
-
-def one_hot_cross_entropy(x: Tensor, y: Tensor) -> Tensor:
-    return -(F.one_hot(y, x.shape[1]) * x.softmax(1).log()).sum(1).mean()
-
-
-def smoothed(x: Tensor, y: Tensor) -> Tensor:
-    q = 0.9 * F.one_hot(y, x.shape[1]) + 0.1 / x.shape[1]
-    return -(q * x.log_softmax(1)).sum(1).mean()
-
-
-def plain_binary(x: Tensor, y: Tensor) -> Tensor:
-    p = x.sigmoid()
-    return -(y * p.log() + (1 - y) * (1 - p).log()).mean()
-
-
-def plain_sigmoid_focal(x: Tensor, y: Tensor) -> Tensor:
-    p = x.sigmoid()
-    p_t = p * y + (1 - p) * (1 - y)
-    alpha_t = 0.25 * y + 0.75 * (1 - y)
-    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
-    return (alpha_t * (1 - p_t) ** 2 * ce).mean()
-
-
-def plain_focal(x: Tensor, y: Tensor) -> Tensor:
-    ce = F.cross_entropy(x, y, reduction="none")
-    return ((1 - torch.exp(-ce)) ** 2 * ce).mean()
-
-
-def plain_poly(x: Tensor, y: Tensor) -> Tensor:
-    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
-    return (F.cross_entropy(x, y, reduction="none") + 1 - p_t).mean()
-
-
-def plain_poly_n(x: Tensor, y: Tensor) -> Tensor:
-    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
-    more = sum(e * (1 - p_t) ** j for j, e in enumerate((1.0, 0.5), 1))
-    return (F.cross_entropy(x, y, reduction="none") + more).mean()
-
-
-def plain_poly_focal(x: Tensor, y: Tensor) -> Tensor:
-    p = x.sigmoid()
-    p_t = p * y + (1 - p) * (1 - y)
-    alpha_t = 0.25 * y + 0.75 * (1 - y)
-    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
-    return (alpha_t * ((1 - p_t) ** 2 * ce + (1 - p_t) ** 3)).mean()
-
-
-def plain_huber(x: Tensor, y: Tensor) -> Tensor:
-    r = x - y
-    return torch.where(r.abs() <= 1, r**2 / 2, r.abs() - 0.5).mean()
-
-
-def plain_crammer_singer(s: Tensor, y: Tensor) -> Tensor:
-    own = F.one_hot(y, s.shape[1]).bool()
-    wrong = s.masked_fill(own, -math.inf).amax(1)
-    return (1 + wrong - (s * own).sum(1)).clamp_min(0).mean()
-
-
-def plain_tempered(x: Tensor, y: Tensor) -> Tensor:
-    """The published fixed point, its steps unrolled by autograd."""
-    t1, t2 = 0.8, 1.2
-    top = x.amax(1, keepdim=True)
-    start = x - top
-    z = start
-    for _ in range(5):
-        total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
-        z = start * total ** (1 - t2)
-    total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
-    shift = (total ** (t2 - 1) - 1) / (t2 - 1) + top
-    p = (1 + (1 - t2) * (x - shift)).clamp_min(0).pow(1 / (1 - t2))
-    hit = p.gather(1, y[:, None]).squeeze(1)
-    log = (hit ** (1 - t1) - 1) / (1 - t1)
-    return (-log - (1 - (p ** (2 - t1)).sum(1)) / (2 - t1)).mean()
-
-
-def plain_distillation(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
-    soft = F.cross_entropy(s / 4, (t / 4).softmax(1))
-    return 0.9 * 16 * soft + 0.1 * F.cross_entropy(s, y)
 
 
 def plain_total_variation(x: Tensor) -> Tensor:
@@ -356,217 +247,18 @@ def classes(n: int, c: int) -> dict[str, Any]:
 
 M = 1 << 22
 ELEMENTS = {"shape": "{}", "n": M}
+ELEMENTWISE = (("{}", M, residuals), ("{} x 10", 32, small))
 SEGMENTS = {"shape": "{} x 4 x 256 x 256", "n": 8}
 EMBEDDINGS = {"shape": "{} x 256", "n": 4096, "inputs": pairs}
 
 
 def rows() -> Iterator[Row]:
-    """Give every row, family by family."""
-    for family in (regression, classification, distribution, images, others):
+    """Give every row: those that stand beside the cases of a loss, then the rest."""
+    for path in sorted(TESTS.glob("*/test_*.py")):
+        if "\ndef rows()" in path.read_text():
+            yield from importlib.import_module(f"tests.{path.parent.name}.{path.stem}").rows()
+    for family in (images, others):
         yield from family()
-
-
-def regression() -> Iterator[Row]:
-    yield Row(
-        lossbook.squared_error,
-        slower=FUSED,
-        inputs=residuals,
-        peers={
-            "torch": F.mse_loss,
-            "Keras": keras("MeanSquaredError"),
-            "Optax": optax("squared_error"),
-            FORMULA: lambda x, y: ((x - y) ** 2).mean(),
-        },
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.absolute_error,
-        inputs=residuals,
-        peers={
-            "torch": F.l1_loss,
-            "Keras": keras("MeanAbsoluteError"),
-            FORMULA: lambda x, y: (x - y).abs().mean(),
-        },
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.huber_loss,
-        slower=FUSED,
-        inputs=residuals,
-        peers={
-            "torch": F.huber_loss,
-            "Keras": keras("Huber"),
-            "Optax": optax("huber_loss"),
-            FORMULA: plain_huber,
-        },
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.smooth_l1_loss,
-        slower=FUSED,
-        inputs=residuals,
-        peers={"torch": F.smooth_l1_loss, FORMULA: plain_huber},
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.poisson_nll,
-        slower="no events at rate 0 must cost 0, not nan: four more passes",
-        inputs=lambda n: (leaf(n), torch.randint(9, (n,)).float()),
-        peers={
-            "torch": F.poisson_nll_loss,
-            FORMULA: lambda x, k: (x.exp() - k * x).mean(),
-        },
-        **ELEMENTS,
-    )
-
-
-def classification() -> Iterator[Row]:
-    yield Row(
-        lossbook.binary_cross_entropy,
-        shape="{} x 1000",
-        n=8192,
-        inputs=binary(1000),
-        peers={
-            "torch": F.binary_cross_entropy_with_logits,
-            "Keras": keras("BinaryCrossentropy", from_logits=True),
-            "Optax": optax("sigmoid_binary_cross_entropy"),
-            FORMULA: plain_binary,
-        },
-    )
-    everyone = {
-        "torch": F.cross_entropy,
-        "Keras": keras("SparseCategoricalCrossentropy", from_logits=True),
-        "Optax": optax("softmax_cross_entropy_with_integer_labels"),
-        FORMULA: one_hot_cross_entropy,
-    }
-    yield Row(lossbook.cross_entropy, peers=everyone, **classes(8192, 1000))
-    yield Row(
-        lossbook.cross_entropy,
-        peers={"torch": F.cross_entropy, "Optax": everyone["Optax"]},
-        **classes(1024, 32000),
-    )
-    yield Row(
-        lossbook.cross_entropy,
-        settings={"label_smoothing": 0.1},
-        slower="the mean over classes sends back a second slope, which is added to the first",
-        peers={
-            "torch": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
-            FORMULA: smoothed,
-        },
-        **classes(8192, 1000),
-    )
-    focal = {"kornia": kornia_focal, "MONAI": monai_focal, FORMULA: plain_focal}
-    yield Row(lossbook.focal_loss, peers=focal, inputs=scores(4, 256, 256), **SEGMENTS)
-    yield Row(lossbook.focal_loss, peers=focal, **classes(8192, 1000))
-    yield Row(
-        lossbook.sigmoid_focal_loss,
-        inputs=binary(4, 256, 256),
-        peers={
-            "Keras": keras(
-                "BinaryFocalCrossentropy",
-                from_logits=True,
-                alpha=0.25,
-                apply_class_balancing=True,
-            ),
-            "Optax": optax("sigmoid_focal_loss", alpha=0.25),
-            "kornia": kornia_sigmoid_focal,
-            "MONAI": monai_sigmoid_focal,
-            FORMULA: plain_sigmoid_focal,
-        },
-        **SEGMENTS,
-    )
-    yield Row(lossbook.poly1_cross_entropy, peers={FORMULA: plain_poly}, **classes(8192, 1000))
-    yield Row(
-        lossbook.poly_loss,
-        settings={"epsilons": (1.0, 0.5)},
-        peers={FORMULA: plain_poly_n},
-        **classes(8192, 1000),
-    )
-    yield Row(
-        lossbook.poly1_focal_loss,
-        inputs=binary(4, 256, 256),
-        peers={FORMULA: plain_poly_focal},
-        **SEGMENTS,
-    )
-    yield Row(
-        lossbook.hinge_loss,
-        inputs=signs,
-        peers={
-            "Keras": keras("Hinge"),
-            "Optax": optax("hinge_loss"),
-            FORMULA: lambda s, t: (1 - t * s).clamp_min(0).mean(),
-        },
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.squared_hinge_loss,
-        inputs=signs,
-        peers={
-            "Keras": keras("SquaredHinge"),
-            FORMULA: lambda s, t: ((1 - t * s).clamp_min(0) ** 2).mean(),
-        },
-        **ELEMENTS,
-    )
-    yield Row(
-        lossbook.crammer_singer_loss,
-        peers={"Optax": optax("multiclass_hinge_loss"), FORMULA: plain_crammer_singer},
-        **classes(8192, 1000),
-    )
-    yield Row(
-        lossbook.weston_watkins_loss,
-        peers={"torch": lambda s, y: F.multi_margin_loss(s, y) * s.shape[1]},
-        **classes(8192, 1000),
-    )
-    yield Row(
-        lossbook.bi_tempered_loss,
-        peers={FORMULA: plain_tempered},
-        sweep=(256, 1024, 4096),
-        **classes(4096, 1000),
-    )
-
-
-def distribution() -> Iterator[Row]:
-    yield Row(
-        lossbook.kl_divergence,
-        slower="a target of 0 must cost 0, not nan: the guard takes a quarter of the time",
-        shape="{} x 1000",
-        n=8192,
-        inputs=lambda n: (leaf(n, 1000), torch.randn(n, 1000)),
-        peers={
-            "torch": lambda x, t: F.kl_div(
-                x.log_softmax(1), t.log_softmax(1), log_target=True, reduction="batchmean"
-            ),
-            "Keras": keras_kl,
-            FORMULA: lambda x, t: (
-                (t.softmax(1) * (t.softmax(1).log() - x.softmax(1).log())).sum(1).mean()
-            ),
-        },
-    )
-    yield Row(
-        lossbook.distillation_loss,
-        shape="{} x 1000",
-        n=8192,
-        inputs=lambda n: (leaf(n, 1000), torch.randn(n, 1000), torch.randint(1000, (n,))),
-        peers={FORMULA: plain_distillation},
-    )
-
-    def histograms(n: int) -> tuple[Tensor, Tensor]:
-        return torch.rand(n, 1024).softmax(1).requires_grad_(), torch.rand(n, 1024).softmax(1)
-
-    bins = {"shape": "{} x 1024", "n": 4096, "inputs": histograms}
-    yield Row(
-        lossbook.earth_mover_distance,
-        peers={
-            "POT": pot,
-            FORMULA: lambda p, q: (p.cumsum(1) - q.cumsum(1)).abs().sum(1).mean(),
-        },
-        **bins,
-    )
-    yield Row(
-        lossbook.squared_emd_loss,
-        peers={FORMULA: lambda p, q: ((p.cumsum(1) - q.cumsum(1)) ** 2).sum(1).mean()},
-        **bins,
-    )
 
 
 def images() -> Iterator[Row]:

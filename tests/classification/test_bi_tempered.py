@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.bi_tempered import bi_tempered_loss, tempered_softmax
 from lossbook.classification.cross_entropy import cross_entropy
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, exactly, integer, real
 
 # torch.compile makes such an object of its own to trace any autograd.Function.
@@ -20,12 +23,19 @@ def probabilities(rng):
     return real(rng.normal(size=(4, 3)) * 2), real(rng.dirichlet(np.ones(3), 4))
 
 
-def rows(rng):
+def matrices(rng):
     return (real(rng.normal(size=(4, 3)) * 2),)
 
 
 def dense(rng):
     return (real(rng.normal(size=(2, 3, 2))),)
+
+
+def near(rng):
+    """Target probabilities, and logits a step away from those that give them at t2 = 1."""
+    targets, steps = rng.dirichlet(np.ones(3), 8), rng.normal(size=(8, 3))
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(np.log(targets) + distances * steps), real(targets)
 
 
 def exp_t(x, t):
@@ -124,6 +134,19 @@ def cases():
             ),
             adversarial=FAR,
             domains={1: None},
+            ranges={"t1": (0.0, 1.0), "t2": (1.0, 4.0), "label_smoothing": (0.05, 0.9)},
+            near=near,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [(1 - 2**-0.2) / 0.2 - (1 - 2**-0.2) / 1.2],
+                ),
+                # At most 1 / (1 - t1) = 5: less 1 / 1.2 for what p holds, 2 (1/2)^1.2 of it.
+                "the truth ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([0])),
+                    [5 - (1 - 2**-0.2) / 1.2],
+                ),
+            },
             gradient=bi_tempered_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -202,7 +225,7 @@ def cases():
         ),
         Case(
             loss=tempered_softmax,
-            inputs=(rows, dense),
+            inputs=(matrices, dense),
             reference=probability,
             settings=({"t": 1.2}, {"t": 1.0}, {"t": 0.5}, {"t": 4.0}, {"t": 0.1}),
             adversarial={
@@ -210,6 +233,13 @@ def cases():
                 "equal logits": (real([[1e4] * 3, [0.0] * 3]),),
                 "at the edge of the support": (real([[2.0, 0.0, 0.0]]),),
                 "a class ruled out": (real([[-math.inf, 0.0, 1.0]]),),
+            },
+            ranges={"t": (0.3, 4.0)},
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]),),
+                    [[0.0, 0.5, 0.5]],
+                )
             },
             classes={0: 1, "values": 1},
             invariances={"shift of the logits": lambda a: (a + 5.0,)},
@@ -248,6 +278,34 @@ def cases():
 
 def two(gap):
     return real([[gap, 0.0]])
+
+
+def plain_tempered(x, y):
+    """The published fixed point, its steps unrolled by autograd."""
+    t1, t2 = 0.8, 1.2
+    top = x.amax(1, keepdim=True)
+    start = x - top
+    z = start
+    for _ in range(5):
+        total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
+        z = start * total ** (1 - t2)
+    total = (1 + (1 - t2) * z).clamp_min(0).pow(1 / (1 - t2)).sum(1, keepdim=True)
+    shift = (total ** (t2 - 1) - 1) / (t2 - 1) + top
+    p = (1 + (1 - t2) * (x - shift)).clamp_min(0).pow(1 / (1 - t2))
+    hit = p.gather(1, y[:, None]).squeeze(1)
+    log = (hit ** (1 - t1) - 1) / (1 - t1)
+    return (-log - (1 - (p ** (2 - t1)).sum(1)) / (2 - t1)).mean()
+
+
+def rows():
+    return [
+        Row(
+            bi_tempered_loss,
+            peers={FORMULA: plain_tempered},
+            sweep=(256, 1024, 4096),
+            **bench.classes(4096, 1000),
+        ),
+    ]
 
 
 def test_probabilities_by_hand():
@@ -412,3 +470,32 @@ def test_near_a_perfect_fit_float32_keeps_its_digits():
     ours, exact = (bi_tempered_loss(x, integer([0]), t1=0.5) for x in (logits, logits.double()))
     assert exact.item() < 2**-24
     assert ours.item() == pytest.approx(exact.item(), rel=1e-3)
+
+
+def test_kl_of_float32_keeps_its_digits_near_the_target():
+    rng = np.random.default_rng(0)
+    targets = real(rng.dirichlet(np.ones(20), 50))
+    logits = (targets.log() + 1e-3 * real(rng.normal(size=(50, 20)))).float()
+    targets = targets.float()
+    ours = bi_tempered_loss(logits, targets, t1=1.0, t2=1.0)
+    exact = bi_tempered_loss(logits.double(), targets.double(), t1=1.0, t2=1.0)
+    assert (ours > 0).all()
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("t", [0.5, 1.0, 1.2, 4.0])
+def test_a_learned_temperature(t):
+    # One tensor in place of the number: the same values, and the slope of differences.
+    a = real([[0.3, -0.2, 1.1, -4.0]])
+    step, learned = 1e-5, torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    p = tempered_softmax(a, t=learned)
+    torch.testing.assert_close(p.detach(), tempered_softmax(a, t=t), rtol=1e-12, atol=1e-15)
+    (slope,) = torch.autograd.grad(p[0, 0], learned)
+    ends = [tempered_softmax(a, t=t + s)[0, 0].item() for s in (-step, step)]
+    assert slope.item() == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+
+
+def test_learned_temperatures_of_1_keep_infinity():
+    logits, one = real([[-math.inf, 0.0, 1.0]]), torch.tensor(1.0)
+    assert bi_tempered_loss(logits, integer([0]), t1=one, t2=one).item() == math.inf
+    assert bi_tempered_loss(logits, real([[0.5, 0.5, 0.0]]), t1=one, t2=one).item() == math.inf

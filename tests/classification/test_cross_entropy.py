@@ -6,6 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import cross_entropy
+from lossbook.book.pages.speed import FORMULA
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -23,6 +26,19 @@ def dense_labels(rng):
 
 def dense_probabilities(rng):
     return real(rng.normal(size=(2, 3, 2))), real(rng.dirichlet(np.ones(3), (2, 2)).swapaxes(1, 2))
+
+
+def two_classes(rng):
+    return real(rng.normal(size=(5, 2)) * 2), integer(rng.integers(0, 2, 5))
+
+
+def near(rng):
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    logits = rng.normal(size=(8, 3))
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 800.0)
+    return real(logits), integer(labels)
 
 
 def softmax(logits):
@@ -90,6 +106,9 @@ def keras_cross_entropy(logits, labels, label_smoothing=0.0):
 ONE = (real([[1.0, 0.0, -1.0]]), integer([2]))
 
 
+DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
+
+
 def cases():
     return [
         Case(
@@ -107,6 +126,12 @@ def cases():
                 "a class ruled out, labels": (real([[-math.inf, 0.0, 1.0]]), integer([1])),
             },
             domains={1: (0.0, 1.0)},
+            ranges={"label_smoothing": (0.0, 0.9)},
+            near=near,
+            infinite={
+                "a class ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([1])), [math.log(2)]),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=gradient,
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -157,6 +182,57 @@ def cases():
     ]
 
 
+def one_hot_cross_entropy(x, y):
+    return -(F.one_hot(y, x.shape[1]) * x.softmax(1).log()).sum(1).mean()
+
+
+def one_hot_smoothed(x, y):
+    q = 0.9 * F.one_hot(y, x.shape[1]) + 0.1 / x.shape[1]
+    return -(q * x.log_softmax(1)).sum(1).mean()
+
+
+def rows():
+    return [
+        Row(
+            cross_entropy,
+            slower=DIGITS,
+            peers={
+                "torch": F.cross_entropy,
+                "torch idiom": lambda x, y: F.nll_loss(x.log_softmax(1), y),
+                "Keras": bench.keras("SparseCategoricalCrossentropy", from_logits=True),
+                "Optax": bench.optax("softmax_cross_entropy_with_integer_labels"),
+                FORMULA: one_hot_cross_entropy,
+            },
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            cross_entropy,
+            slower=DIGITS,
+            peers={
+                "torch": F.cross_entropy,
+                "Optax": bench.optax("softmax_cross_entropy_with_integer_labels"),
+            },
+            **bench.classes(1024, 32000),
+        ),
+        Row(
+            cross_entropy,
+            settings={"label_smoothing": 0.1},
+            slower="the mean over classes sends back a second slope, which is added to the first",
+            peers={
+                "torch": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
+                FORMULA: one_hot_smoothed,
+            },
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            cross_entropy,
+            slower=DIGITS,
+            peers={"torch": torch.nn.CrossEntropyLoss()},
+            **bench.classes(32, 10),
+        ),
+    ]
+
+
 def test_value_by_hand():
     # softmax(log 2, log 6) = (1/4, 3/4).
     logits = real([[math.log(2), math.log(6)]])
@@ -190,3 +266,16 @@ def test_axis_of_classes_is_the_second():
     labels = integer([[0, 1, 2, 3]])
     rows = torch.stack([cross_entropy(logits[:, :, i], labels[:, i]) for i in range(4)], 1)
     torch.testing.assert_close(cross_entropy(logits, labels), rows)
+
+
+def test_float32_keeps_the_digits_of_a_small_loss():
+    # log(1 + e^-16) = 1.1253e-7, which 1 + e^-16 rounds to 1.1921e-7.
+    loss = cross_entropy(torch.tensor([[16.0, 0.0]]), integer([0]))
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-16)), rel=1e-6)
+
+
+def test_smoothing_of_zero_as_a_tensor():
+    logits, none = real([[-math.inf, 0.0, 1.0]]), torch.tensor(0.0)
+    for labels in (integer([1]), real([[0.0, 1.0, 0.0]])):
+        expected = cross_entropy(logits, labels)
+        assert cross_entropy(logits, labels, label_smoothing=none).equal(expected)

@@ -6,6 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import focal_loss, sigmoid_focal_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -23,6 +25,23 @@ def hard(rng):
 
 def soft(rng):
     return real(rng.normal(size=5) * 2), real(rng.uniform(size=5))
+
+
+def near_labels(rng):
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    logits = rng.normal(size=(8, 3))
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 800.0)
+    return real(logits), integer(labels)
+
+
+def near_sides(rng):
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0."""
+    shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    targets = rng.integers(0, 2, 8)
+    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=8), 800.0)
+    return real(leads * (2 * targets - 1)), real(targets)
 
 
 def softmax_of_truth(logits, labels):
@@ -108,6 +127,9 @@ ROW = (real([[1.0, 0.0, -1.0]]), integer([2]))
 UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
 
 
+DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
+
+
 def cases():
     return [
         Case(
@@ -121,6 +143,15 @@ def cases():
                 "right by 36": (real([[0.0, 36.0, 0.0]]), integer([1])),
                 "wrong by 1e4": (real([[1e4, 0.0, -1e4]]), integer([2])),
                 "equal logits": (real([[1e4] * 3, [0.0] * 3]), integer([0, 1])),
+            },
+            ranges={"gamma": (0.0, 5.0)},
+            near=near_labels,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [math.log(2) / 4],
+                ),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
             },
             gradient=focal_slope,
             classes={0: 1, 1: 1, "alpha": 0},
@@ -173,6 +204,12 @@ def cases():
                 "zero": (real([0.0, 0.0, 0.0]), real([1.0, 0.0, 0.5])),
             },
             domains={1: (0.0, 1.0)},
+            ranges={"gamma": (0.0, 5.0), "alpha": (0.0, 1.0)},
+            near=near_sides,
+            infinite={
+                "right": ((real([math.inf, -math.inf]), real([1.0, 0.0])), [0.0, 0.0]),
+                "wrong": ((real([-math.inf, math.inf]), real([1.0, 0.0])), [math.inf, math.inf]),
+            },
             gradient=sigmoid_focal_slope,
             relations={
                 "gamma 0 is binary cross entropy": lambda loss, x, y: (
@@ -215,6 +252,84 @@ def cases():
     ]
 
 
+def bench_kornia(logits, labels):
+    from kornia.losses import focal_loss
+
+    return focal_loss(logits, labels, alpha=None, gamma=2.0, reduction="none").sum(1).mean()
+
+
+def bench_monai(logits, labels):
+    from monai.losses import FocalLoss
+
+    loss = FocalLoss(use_softmax=True, to_onehot_y=True, gamma=2.0, reduction="none")
+    return loss(logits, labels[:, None]).sum(1).mean()
+
+
+def monai_sigmoid_focal(logits, targets):
+    from monai.losses import FocalLoss
+
+    return FocalLoss(gamma=2.0, alpha=0.25)(logits, targets)
+
+
+def kornia_sigmoid_focal(logits, targets):
+    from kornia.losses import binary_focal_loss_with_logits
+
+    return binary_focal_loss_with_logits(logits, targets, alpha=0.25, gamma=2.0, reduction="mean")
+
+
+def plain_sigmoid_focal(x, y):
+    p = x.sigmoid()
+    p_t = p * y + (1 - p) * (1 - y)
+    alpha_t = 0.25 * y + 0.75 * (1 - y)
+    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return (alpha_t * (1 - p_t) ** 2 * ce).mean()
+
+
+def plain_focal(x, y):
+    ce = F.cross_entropy(x, y, reduction="none")
+    return ((1 - torch.exp(-ce)) ** 2 * ce).mean()
+
+
+def rows():
+    return [
+        Row(
+            focal_loss,
+            slower=DIGITS,
+            peers={"kornia": bench_kornia, "MONAI": bench_monai, "torch idiom": plain_focal},
+            **size,
+        )
+        for size in (
+            {"shape": "{} x 4 x 256 x 256", "n": 8, "inputs": bench.scores(4, 256, 256)},
+            bench.classes(8192, 1000),
+            bench.classes(32, 10),
+        )
+    ] + [
+        Row(
+            sigmoid_focal_loss,
+            shape=shape,
+            n=n,
+            slower="infinite logits must cost 0 on their side and inf on the other",
+            inputs=inputs,
+            peers={
+                "Keras": bench.keras(
+                    "BinaryFocalCrossentropy",
+                    from_logits=True,
+                    alpha=0.25,
+                    apply_class_balancing=True,
+                ),
+                "Optax": bench.optax("sigmoid_focal_loss", alpha=0.25),
+                "kornia": kornia_sigmoid_focal,
+                "MONAI": monai_sigmoid_focal,
+                "torch idiom": plain_sigmoid_focal,
+            },
+        )
+        for shape, n, inputs in (
+            ("{} x 4 x 256 x 256", 8, bench.binary(4, 256, 256)),
+            ("{} x 10", 32, bench.binary(10)),
+        )
+    ]
+
+
 def test_value_by_hand():
     # softmax(log 1, log 3) = (1/4, 3/4): (3/4)^2 log 4 and (1/4)^2 log(4/3).
     logits = real([[0.0, math.log(3)]] * 2)
@@ -254,3 +369,22 @@ def test_alpha_zero_counts():
     # alpha 0 takes the positives away; it isn't "no alpha".
     losses = sigmoid_focal_loss(real([0.0, 0.0]), real([1.0, 0.0]), alpha=0.0)
     torch.testing.assert_close(losses, real([0.0, math.log(2) / 4]))
+
+
+def test_infinite_logits_with_soft_targets_and_nan():
+    x = real([math.inf, -math.inf, math.inf, math.nan])
+    losses = sigmoid_focal_loss(x, real([0.25, 0.25, math.nan, 1.0]), gamma=0.0)
+    assert losses[:2].tolist() == [math.inf] * 2
+    assert losses[2:].isnan().all()
+
+
+def test_learned_settings_at_their_special_points():
+    # By gamma at 0: log(1 - p_t) times the cross entropy; by alpha: the loss of a yes.
+    gamma, alpha = (torch.tensor(0.0, dtype=torch.float64, requires_grad=True) for _ in "ab")
+    loss = sigmoid_focal_loss(real([math.log(3)]), real([1.0]), gamma=gamma, alpha=alpha)
+    to_gamma, to_alpha = torch.autograd.grad(loss.sum(), (gamma, alpha))
+    assert to_gamma.item() == 0
+    assert to_alpha.item() == pytest.approx(math.log(4 / 3))
+    loss = focal_loss(real([[0.0, math.log(3)]]), integer([1]), gamma=gamma)
+    (to_gamma,) = torch.autograd.grad(loss.sum(), gamma)
+    assert to_gamma.item() == pytest.approx(math.log(4 / 3) * math.log(1 / 4))

@@ -4,12 +4,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.hinge import (
     crammer_singer_loss,
     hinge_loss,
     squared_hinge_loss,
     weston_watkins_loss,
 )
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -19,6 +22,20 @@ def signs(rng):
 
 def classes(rng):
     return real(rng.normal(size=(5, 4)) * 2), integer(rng.integers(0, 4, 5))
+
+
+def near_signs(rng):
+    targets = rng.integers(0, 2, 8) * 2 - 1
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(targets * (1 - distances * rng.normal(size=8))), real(targets)
+
+
+def near_classes(rng):
+    labels = rng.integers(0, 3, 8)
+    scores = rng.normal(size=(8, 3)).clip(-1, 1)
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    scores[np.arange(8), labels] = 2 - distances * rng.normal(size=8)
+    return real(scores), integer(labels)
 
 
 def hinge(scores, targets):
@@ -39,18 +56,18 @@ def squared_hinge_slope(scores, targets):
     return -2 * gap * targets, -2 * gap * scores
 
 
-def rows(scores, labels, margin):
+def violations_of(scores, labels, margin):
     """The violations of the wrong classes, row by row."""
     for row, y in zip(scores, labels, strict=True):
         yield [margin + s - row[y] for j, s in enumerate(row) if j != y]
 
 
 def crammer_singer(scores, labels, margin=1.0):
-    return np.array([max(0, *violations) for violations in rows(scores, labels, margin)])
+    return np.array([max(0, *violations) for violations in violations_of(scores, labels, margin)])
 
 
 def weston_watkins(scores, labels, margin=1.0):
-    return np.array([sum(max(0, v) for v in row) for row in rows(scores, labels, margin)])
+    return np.array([sum(max(0, v) for v in row) for row in violations_of(scores, labels, margin)])
 
 
 def weston_watkins_slope(scores, labels, margin=1.0):
@@ -156,6 +173,7 @@ def cases():
             reference=hinge,
             adversarial=BINARY,
             domains={1: None},
+            near=near_signs,
             gradient=hinge_slope,
             relations={
                 "classes exchanged": lambda loss, s, t: (loss(s, t), loss(-s, -t)),
@@ -191,6 +209,7 @@ def cases():
             reference=squared_hinge,
             adversarial=BINARY,
             domains={1: None},
+            near=near_signs,
             gradient=squared_hinge_slope,
             relations={
                 "classes exchanged": lambda loss, s, t: (loss(s, t), loss(-s, -t)),
@@ -218,6 +237,8 @@ def cases():
             reference=crammer_singer,
             settings=({}, {"margin": 0.5}, {"margin": 0.0}),
             adversarial=MANY | {"a class ruled out": (real([[-math.inf, 0.0, 0.5]]), integer([1]))},
+            ranges={"margin": (0.0, 3.0)},
+            near=near_classes,
             gradient=crammer_singer_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the scores": lambda s, y: (s + 0.75, y)},
@@ -258,6 +279,8 @@ def cases():
             reference=weston_watkins,
             settings=({}, {"margin": 0.5}, {"margin": 0.0}),
             adversarial=MANY | {"a class ruled out": (real([[-math.inf, 0.0, 0.5]]), integer([1]))},
+            ranges={"margin": (0.0, 3.0)},
+            near=near_classes,
             gradient=weston_watkins_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the scores": lambda s, y: (s + 0.75, y)},
@@ -286,6 +309,50 @@ def cases():
                 "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), 2.0),
                 "convex": True,
             },
+        ),
+    ]
+
+
+def plain_crammer_singer(s, y):
+    own = F.one_hot(y, s.shape[1]).bool()
+    wrong = s.masked_fill(own, -math.inf).amax(1)
+    return (1 + wrong - (s * own).sum(1)).clamp_min(0).mean()
+
+
+def rows():
+    return [
+        Row(
+            hinge_loss,
+            shape="{}",
+            n=1 << 22,
+            inputs=bench.signs,
+            peers={
+                "Keras": bench.keras("Hinge"),
+                "Optax": bench.optax("hinge_loss"),
+                FORMULA: lambda s, t: (1 - t * s).clamp_min(0).mean(),
+                "torch idiom": lambda s, t: F.relu(1 - t * s).mean(),
+            },
+        ),
+        Row(
+            squared_hinge_loss,
+            shape="{}",
+            n=1 << 22,
+            inputs=bench.signs,
+            peers={
+                "Keras": bench.keras("SquaredHinge"),
+                FORMULA: lambda s, t: ((1 - t * s).clamp_min(0) ** 2).mean(),
+                "torch idiom": lambda s, t: F.relu(1 - t * s).square().mean(),
+            },
+        ),
+        Row(
+            crammer_singer_loss,
+            peers={"Optax": bench.optax("multiclass_hinge_loss"), FORMULA: plain_crammer_singer},
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            weston_watkins_loss,
+            peers={"torch": lambda s, y: F.multi_margin_loss(s, y) * s.shape[1]},
+            **bench.classes(8192, 1000),
         ),
     ]
 

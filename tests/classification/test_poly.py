@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.classification.focal import sigmoid_focal_loss
 from lossbook.classification.poly import poly1_cross_entropy, poly1_focal_loss, poly_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -21,6 +24,23 @@ def dense(rng):
 
 def binary(rng):
     return real(rng.normal(size=(4, 3)) * 2), real(rng.integers(0, 2, (4, 3)))
+
+
+def near_labels(rng):
+    """Logits that give the truth all but a share of 1 down to 1e-6, and 0."""
+    shares = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    labels = rng.integers(0, 3, 8)
+    logits = rng.normal(size=(8, 3))
+    logits[np.arange(8), labels] = np.where(shares > 0, -np.log(shares.clip(1e-9)), 800.0)
+    return real(logits), integer(labels)
+
+
+def near_sides(rng):
+    """Logits that give the wrong side a share of 1/2 down to 1e-6, and 0."""
+    shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    targets = rng.integers(0, 2, 8)
+    leads = np.where(shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=8), 800.0)
+    return real(leads * (2 * targets - 1)), real(targets)
 
 
 def softmax_of_truth(logits, labels):
@@ -94,6 +114,9 @@ SHAPES = [
 ]
 
 
+DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
+
+
 def cases():
     return [
         Case(
@@ -102,6 +125,15 @@ def cases():
             reference=lambda x, y, epsilon=1.0: poly(x, y, [epsilon]),
             settings=({}, {"epsilon": 2.0}, {"epsilon": -1.0}),
             adversarial=MANY,
+            ranges={"epsilon": (-1.0, 5.0)},
+            near=near_labels,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [math.log(2) + 1 / 2],
+                ),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=lambda x, y, epsilon=1.0: poly_slope(x, y, [epsilon]),
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -149,6 +181,12 @@ def cases():
             },
             domains={1: None},
             differentiable=(0,),
+            ranges={"epsilon": (-1.0, 5.0), "gamma": (0.0, 5.0), "alpha": (0.0, 1.0)},
+            near=near_sides,
+            infinite={
+                "right": ((real([math.inf, -math.inf]), real([1.0, 0.0])), [0.0, 0.0]),
+                "wrong": ((real([-math.inf, math.inf]), real([1.0, 0.0])), [math.inf, math.inf]),
+            },
             gradient=poly1_focal_slope,
             relations={
                 "epsilon 0 is focal loss": lambda loss, x, y: (
@@ -200,6 +238,14 @@ def cases():
                 {"epsilons": real([0.5, 0.0, -0.25, 1.0])},
             ),
             adversarial=MANY,
+            near=near_labels,
+            infinite={
+                "a class ruled out": (
+                    (real([[-math.inf, 0.0, 0.0]]), integer([1])),
+                    [math.log(2) + 1 / 2],
+                ),
+                "the truth ruled out": ((real([[-math.inf, 0.0, 0.0]]), integer([0])), [math.inf]),
+            },
             gradient=poly_slope,
             classes={0: 1, 1: 1},
             invariances={"shift of the logits": lambda x, y: (x + 5.0, y)},
@@ -230,6 +276,55 @@ def cases():
                 "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3) + 2 / 3),
                 "convex": True,
             },
+        ),
+    ]
+
+
+def plain_poly(x, y):
+    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
+    return (F.cross_entropy(x, y, reduction="none") + 1 - p_t).mean()
+
+
+def plain_poly_n(x, y):
+    p_t = (F.one_hot(y, x.shape[1]) * x.softmax(1)).sum(1)
+    more = sum(e * (1 - p_t) ** j for j, e in enumerate((1.0, 0.5), 1))
+    return (F.cross_entropy(x, y, reduction="none") + more).mean()
+
+
+def plain_poly_focal(x, y):
+    p = x.sigmoid()
+    p_t = p * y + (1 - p) * (1 - y)
+    alpha_t = 0.25 * y + 0.75 * (1 - y)
+    ce = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return (alpha_t * ((1 - p_t) ** 2 * ce + (1 - p_t) ** 3)).mean()
+
+
+def rows():
+    def reused(x, y, epsilons):
+        ce = F.cross_entropy(x, y, reduction="none")
+        miss = 1 - torch.exp(-ce)
+        return (ce + sum(e * miss**j for j, e in enumerate(epsilons, 1))).mean()
+
+    return [
+        Row(
+            poly1_cross_entropy,
+            slower=DIGITS,
+            peers={FORMULA: plain_poly, "torch idiom": lambda x, y: reused(x, y, (1.0,))},
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            poly_loss,
+            settings={"epsilons": (1.0, 0.5)},
+            slower=DIGITS,
+            peers={FORMULA: plain_poly_n, "torch idiom": lambda x, y: reused(x, y, (1.0, 0.5))},
+            **bench.classes(8192, 1000),
+        ),
+        Row(
+            poly1_focal_loss,
+            shape="{} x 4 x 256 x 256",
+            n=8,
+            inputs=bench.binary(4, 256, 256),
+            peers={"torch idiom": plain_poly_focal},
         ),
     ]
 

@@ -8,12 +8,23 @@ from torch.nn import functional as F
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.distribution.distillation import distillation_loss
 from lossbook.distribution.kl_divergence import kl_divergence
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
 def answers(rng):
     student, teacher = rng.normal(size=(2, 5, 3)) * 2
     return real(student), real(teacher), integer(rng.integers(0, 3, 5))
+
+
+def near(rng):
+    """Student and teacher sure of the label but for a share of 1 down to 1e-7, at T = 4."""
+    labels = rng.integers(0, 3, 8)
+    student, teacher = rng.normal(size=(2, 8, 3))
+    lead = 4 * math.log(10) * np.arange(8)
+    student[np.arange(8), labels] = teacher[np.arange(8), labels] = lead
+    return real(student), real(teacher), integer(labels)
 
 
 def softmax(logits):
@@ -96,6 +107,22 @@ def cases():
                 ),
             },
             detached=(1,),
+            ranges={"temperature": (0.5, 20.0), "alpha": (0.0, 1.0)},
+            near=near,
+            infinite={
+                "a class that both rule out": (
+                    (real([[-INF, 0.0, 0.0]]), real([[-INF, 0.0, 0.0]]), integer([1])),
+                    [14.5 * math.log(2)],
+                ),
+                "a class that the student rules out": (
+                    (real([[-INF, 0.0, 0.0]]), real([[0.0, 0.0, 0.0]]), integer([1])),
+                    [INF],
+                ),
+                "a label that the student rules out": (
+                    (real([[-INF, 0.0, 0.0]]), real([[-INF, 0.0, 0.0]]), integer([0])),
+                    [INF],
+                ),
+            },
             gradient=slope,
             classes={0: 1, 1: 1, 2: 0},
             invariances={
@@ -154,6 +181,28 @@ def cases():
     ]
 
 
+def plain_distillation(s, t, y):
+    soft = F.cross_entropy(s / 4, (t / 4).softmax(1))
+    return 0.9 * 16 * soft + 0.1 * F.cross_entropy(s, y)
+
+
+def rows():
+    return [
+        Row(
+            distillation_loss,
+            shape="{} x 1000",
+            n=8192,
+            inputs=lambda n: (
+                bench.leaf(n, 1000),
+                torch.randn(n, 1000),
+                torch.randint(1000, (n,)),
+            ),
+            slower="exact where a probability is nearly 1, which takes the others without it",
+            peers={"torch idiom": plain_distillation},
+        ),
+    ]
+
+
 def test_value_by_hand():
     # T = 2: the student's logits (0, 2 log 3) soften to (0, log 3), so p = (1/4, 3/4), and the
     # teacher's to q = (1/2, 1/2). Soft: 4 (log 4 + log(4/3)) / 2. Hard: softmax(0, log 9), label 0,
@@ -207,3 +256,15 @@ def test_a_term_of_weight_0_is_not_there():
     ruled_out = torch.tensor([[0.0, 0.0, -math.inf]])
     only_soft = distillation_loss(student, ruled_out, torch.tensor([2]), alpha=1.0, temperature=1.0)
     assert only_soft.item() == pytest.approx(math.log1p(math.exp(-1)) + 0.5)
+
+
+def test_a_weight_of_0_as_a_tensor():
+    student, teacher = real([[1.0, 2.0, -INF]]), real([[0.0, 0.0, 0.0]])
+    alpha = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    loss = distillation_loss(student, teacher, integer([1]), alpha=alpha)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-1)))
+    # By alpha: the soft term less the hard one.
+    loss = distillation_loss(*ROW, temperature=2.0, alpha=alpha)
+    (slope,) = torch.autograd.grad(loss.sum(), alpha)
+    soft, hard = (distillation_loss(*ROW, temperature=2.0, alpha=a).item() for a in (1.0, 0.0))
+    assert slope.item() == pytest.approx(soft - hard)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.distribution.earth_mover import earth_mover_distance, squared_emd_loss
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -17,6 +19,12 @@ def rest_beyond(rng):
 def dense(rng):
     p, q = rng.dirichlet(np.ones(4), size=(2, 2, 3))
     return real(p[..., :3]).movedim(-1, 1), real(q[..., :3]).movedim(-1, 1)
+
+
+def near(rng):
+    histograms, others = rng.dirichlet(np.ones(5), size=(2, 8))
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
+    return real(histograms + distances * (others - histograms)), real(histograms)
 
 
 def with_the_rest(histograms):
@@ -126,6 +134,7 @@ COMMON = {
     "inputs": (rest_beyond, dense),
     "domains": {0: (0.0, 1.0), 1: (0.0, 1.0)},
     "adversarial": ADVERSARIAL,
+    "near": near,
     "invariances": {
         "prediction and target exchanged": lambda p, q: (q, p),
         "the same added to both": lambda p, q: (p + 0.125, q + 0.125),
@@ -186,6 +195,39 @@ def cases():
             peers={"scipy": scipy_energy},
             facts={"range": (0.0, math.inf), "perfect": (SAME, 0.0), "convex": True},
             **COMMON,
+        ),
+    ]
+
+
+def bench_pot(p, q):
+    import ot
+
+    bins = torch.arange(p.shape[1], dtype=p.dtype)[:, None].expand(-1, len(p))
+    return ot.wasserstein_1d(bins, bins, p.T, q.T, p=1).mean()
+
+
+def rows():
+    def histograms(n):
+        return torch.rand(n, 1024).softmax(1).requires_grad_(), torch.rand(n, 1024).softmax(1)
+
+    bins = {"shape": "{} x 1024", "n": 4096, "inputs": histograms}
+    return [
+        Row(
+            earth_mover_distance,
+            peers={
+                "POT": bench_pot,
+                FORMULA: lambda p, q: (p.cumsum(1) - q.cumsum(1)).abs().sum(1).mean(),
+                "torch idiom": lambda p, q: (p - q).cumsum(1).abs().sum(1).mean(),
+            },
+            **bins,
+        ),
+        Row(
+            squared_emd_loss,
+            peers={
+                FORMULA: lambda p, q: ((p.cumsum(1) - q.cumsum(1)) ** 2).sum(1).mean(),
+                "torch idiom": lambda p, q: (p - q).cumsum(1).square().sum(1).mean(),
+            },
+            **bins,
         ),
     ]
 

@@ -6,11 +6,20 @@ import torch
 from torch.nn import functional as F
 
 from lossbook import huber_loss, smooth_l1_loss
+from lossbook.book.pages.speed import FORMULA
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
 def residuals(rng):
     return real(rng.normal(size=(5, 2)) * 2), real(rng.normal(size=(5, 2)) * 2)
+
+
+def near(rng):
+    targets, steps = rng.normal(size=(2, 8)) * 2
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(targets + distances * steps), real(targets)
 
 
 def huber(predictions, targets, delta=1.0):
@@ -66,6 +75,8 @@ def cases():
             reference=huber,
             settings=({}, {"delta": 0.5}, {"delta": 3.0}),
             adversarial=ADVERSARIAL,
+            ranges={"delta": (0.1, 4.0)},
+            near=near,
             gradient=huber_slope,
             invariances={"shift of both": lambda p, t: (p + 0.75, t + 0.75)},
             relations={
@@ -102,6 +113,8 @@ def cases():
             reference=smooth_l1,
             settings=({}, {"beta": 0.0}, {"beta": 1 / 9}, {"beta": 3.0}),
             adversarial=ADVERSARIAL,
+            ranges={"beta": (0.0, 4.0)},
+            near=near,
             gradient=smooth_l1_slope,
             invariances={"shift of both": lambda p, t: (p + 0.75, t + 0.75)},
             relations={
@@ -125,6 +138,40 @@ def cases():
             ],
             facts={"range": (0.0, math.inf), "perfect": (ZERO, 0.0), "convex": True},
         ),
+    ]
+
+
+def plain_huber(x, y):
+    r = x - y
+    return torch.where(r.abs() <= 1, r**2 / 2, r.abs() - 0.5).mean()
+
+
+def rows():
+    return [
+        Row(
+            huber_loss,
+            shape=shape,
+            n=n,
+            slower=bench.FUSED,
+            inputs=inputs,
+            peers={
+                "torch": F.huber_loss,
+                "Keras": bench.keras("Huber"),
+                "Optax": bench.optax("huber_loss"),
+                FORMULA: plain_huber,
+            },
+        )
+        for shape, n, inputs in bench.ELEMENTWISE
+    ] + [
+        Row(
+            smooth_l1_loss,
+            shape=shape,
+            n=n,
+            slower=bench.FUSED,
+            inputs=inputs,
+            peers={"torch": F.smooth_l1_loss, FORMULA: plain_huber},
+        )
+        for shape, n, inputs in bench.ELEMENTWISE
     ]
 
 
@@ -183,3 +230,18 @@ def test_a_beta_beyond_the_dtype_leaves_nothing():
         loss = smooth_l1_loss(x, torch.zeros(1), beta=beta)
         assert loss.item() == pytest.approx(0, abs=1e-30)
         assert torch.autograd.grad(loss, x)[0].item() == pytest.approx(0, abs=1e-30)
+
+
+def test_a_learned_beta_of_zero_has_the_slope_of_the_tail():
+    # |r| - beta / 2 by beta, and nothing at r = 0.
+    beta = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    losses = smooth_l1_loss(real([2.0, -3.0, 0.0]), real([0.0] * 3), beta=beta)
+    assert losses.tolist() == [2, 3, 0]
+    assert torch.autograd.grad(losses.sum(), beta)[0].item() == -1
+
+
+def test_a_learned_delta():
+    # Only the residual of 3 lies beyond 2: by delta its loss grows as |r| - delta.
+    delta = torch.tensor(2.0, requires_grad=True)
+    losses = huber_loss(torch.tensor([1.0, -3.0]), torch.zeros(2), delta=delta)
+    assert torch.autograd.grad(losses.sum(), delta)[0].item() == 1

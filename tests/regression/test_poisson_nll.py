@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.regression.poisson_nll import poisson_nll
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -135,6 +138,22 @@ def cases():
                     np.array([7 - 7 * math.log(7), 0]),
                 ),
                 "convex": True,
+            },
+        ),
+    ]
+
+
+def rows():
+    return [
+        Row(
+            poisson_nll,
+            shape="{}",
+            n=1 << 22,
+            slower="no events at rate 0 must cost 0, not nan: four more passes",
+            inputs=lambda n: (bench.leaf(n), torch.randint(9, (n,)).float()),
+            peers={
+                "torch": F.poisson_nll_loss,
+                FORMULA: lambda x, k: (x.exp() - k * x).mean(),
             },
         ),
     ]

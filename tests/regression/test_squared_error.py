@@ -4,13 +4,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.regression.huber import huber_loss
 from lossbook.regression.squared_error import squared_error
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
 def residuals(rng):
     return real(rng.normal(size=(5, 2)) * 2), real(rng.normal(size=(5, 2)) * 2)
+
+
+def near(rng):
+    targets, steps = rng.normal(size=(2, 8)) * 2
+    distances = np.array([1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])
+    return real(targets + distances * steps), real(targets)
 
 
 def expanded_square(predictions, targets):
@@ -96,7 +105,34 @@ def cases():
                 ((torch.zeros(3), torch.zeros(())), {}, r"targets of shape \(3,\), got \(\)"),
                 ((torch.zeros(4, 3), torch.zeros(1, 3)), {}, r"shape \(4, 3\), got \(1, 3\)"),
             ],
+            near=near,
             facts={"range": (0.0, math.inf), "perfect": (PERFECT, 0.0), "convex": True},
+        ),
+    ]
+
+
+def rows():
+    return [
+        Row(
+            squared_error,
+            shape="{}",
+            n=1 << 22,
+            slower=bench.FUSED,
+            inputs=bench.residuals,
+            peers={
+                "torch": F.mse_loss,
+                "Keras": bench.keras("MeanSquaredError"),
+                "Optax": bench.optax("squared_error"),
+                FORMULA: lambda x, y: ((x - y) ** 2).mean(),
+            },
+        ),
+        Row(
+            squared_error,
+            shape="{} x 10",
+            n=32,
+            slower=bench.FUSED,
+            inputs=bench.small,
+            peers={"torch": torch.nn.MSELoss(), FORMULA: lambda x, y: ((x - y) ** 2).mean()},
         ),
     ]
 
