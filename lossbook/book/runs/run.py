@@ -110,10 +110,11 @@ def cached(chapter: Chapter) -> Run | None:
     """Return the stored run of a chapter, unless something that it needed has changed."""
     try:
         stored = json.loads(_cache(chapter).read_text())
-    except (OSError, ValueError):
+        needs = stored["needs"].items()
+    except (OSError, ValueError, KeyError):
         return None
     now = {**code(), **always(chapter)}
-    if any(now.get(need, state(need)) != was for need, was in stored["needs"].items()):
+    if any(now.get(need, state(need)) != was for need, was in needs):
         return None
     results = [Result(**result) for result in stored["results"]]
     return Run(chapter.name, results, stored["seconds"], stored["needs"], cached=True)
