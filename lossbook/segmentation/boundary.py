@@ -89,7 +89,7 @@ def signed_distance_map(masks: Tensor, *, spacing: Sequence[float] | None = None
             D, H and W, in the unit of the map. None counts pixels.
 
     Returns:
-        The map of each mask, float32, shape `(N, C, H, W)` or `(N, C, D, H, W)`. It has no gradient.
+        The map of each mask, float32, shape `(N, C, H, W)` or `(N, C, D, H, W)`: no gradient.
 
     Raises:
         ValueError: If `masks` is not bool or not of four or five dimensions, or `spacing` is not
