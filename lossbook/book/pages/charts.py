@@ -6,6 +6,7 @@ The page shows the one that fits.
 
 import json
 import re
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -58,10 +59,20 @@ def _sized(spec: dict[str, Any], *, wide: bool) -> dict[str, Any]:
 def _svg(spec: dict[str, Any], alt: str, name: str) -> str:
     import vl_convert
 
-    svg = _themed(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE))
+    svg = _lean(_themed(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)))
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt, quote=True)}" ', 1)
+
+
+def _lean(svg: str) -> str:
+    """Drop what is not seen of a drawing that is read as one image; keep tenths of pixels."""
+    unpainted = r"(?![^>]*(?:fill|stroke)=)"
+    svg = re.sub(rf'<path class="(?:background|foreground)"{unpainted}[^>]*/>', "", svg)
+    svg = re.sub(r' (?:aria-[a-z]+|role|pointer-events)="[^"]*"', "", svg)
+    svg = re.sub(r' (?:opacity="1"|transform="translate\(0,0\)")', "", svg)
+    tenths = partial(re.sub, r"-?\d+\.\d+(?:e-?\d+)?", lambda n: f"{float(n[0]):.1f}")
+    return re.sub(r' (?:d|transform)="[^"]*"', lambda part: tenths(part[0]), svg)
 
 
 def _vega(wide: dict[str, Any], narrow: dict[str, Any]) -> dict[str, Any]:

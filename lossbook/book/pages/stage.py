@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, cite, errata, notebook, short, speed, tex
+from lossbook.book.pages import card, cite, errata, facts, notebook, speed, tex
 from lossbook.book.peers import PEERS
 from lossbook.book.runs import seeds
 from lossbook.book.runs.chapters import (
@@ -146,7 +146,7 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
             )
         text = text.replace(f"<!--output {i}-->\n", html)
     text = text.replace("<!-- card -->", f"{card.card(chapter.losses)}\n<!-- seeds -->")
-    text = text.replace("<!-- facts -->", short.facts(chapter.losses, chapter.meta))
+    text = text.replace("<!-- facts -->", facts.table(chapter.losses, chapter.meta))
     text = text.replace("<!-- seeds -->", seeds.said(chapter))
     if chapter.blocks:
         files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, settings())
@@ -320,11 +320,11 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         module = file.removesuffix(".py").replace("/", ".")
         pages[f"api/{family}.md"] = page + "".join(f"::: {module}.{n}\n\n" for n in names)
         if file not in written:
-            pages[f"{family}/{stem}.md"] = _short(file, names)
+            pages[f"{family}/{stem}.md"] = _vetting_page(file, names)
     return pages
 
 
-def _short(file: str, losses: Sequence[str]) -> str:
+def _vetting_page(file: str, losses: Sequence[str]) -> str:
     """The page of a loss whose chapter is not written yet: the call, the file, the card."""
     source = (ROOT / file).read_text()
     title, summary = _about(file)
