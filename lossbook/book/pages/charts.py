@@ -6,6 +6,7 @@ The page shows the one that fits.
 
 import json
 import re
+from collections.abc import Mapping
 from functools import partial
 from html import escape
 from typing import Any
@@ -43,6 +44,17 @@ def draw(spec: dict[str, Any], name: str) -> dict[str, Any]:
         "title": title,
         "vega": json.loads(_themed(json.dumps(_vega(wide, narrow)))) if live else None,
     }
+
+
+def figure(chart: Mapping[str, Any], caption: str) -> str:
+    """Put a drawn chart on a page, as HTML at the start of a line, which Markdown leaves alone."""
+    live = f' data-chart="{chart["name"]}"' if chart["vega"] else ""
+    drawn = "".join(
+        chart[key].replace("<svg ", f'<svg class="{size}" ', 1)
+        for key, size in (("svg", "wide"), ("narrow", "narrow"))
+    )
+    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="chart" data-search-exclude{live}>{drawn}{told}</figure>\n\n'
 
 
 def _sized(spec: dict[str, Any], *, wide: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, cite, errata, facts, notebook, speed, tex
+from lossbook.book.pages import card, charts, cite, errata, facts, notebook, speed, tex
 from lossbook.book.peers import PEERS
 from lossbook.book.runs import seeds
 from lossbook.book.runs.chapters import (
@@ -254,18 +254,11 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
     """Write one output as HTML at the start of a line, which Markdown leaves alone."""
     if "chart" in data:
         chart = data["chart"]
-        live = ""
         if chart["vega"]:
-            live = f' data-chart="{chart["name"]}"'
             spec = json.dumps(chart["vega"], separators=(",", ":"))
             script = f'lossbook.chart("{chart["name"]}",{spec});\n'
             files[f"assets/charts/{chart['name']}.js"] = script
-        caption = f"<figcaption>{escape(chart['title'])}</figcaption>" if chart["title"] else ""
-        drawn = "".join(
-            chart[key].replace("<svg ", f'<svg class="{size}" ', 1)
-            for key, size in (("svg", "wide"), ("narrow", "narrow"))
-        )
-        return f'<figure class="chart" data-search-exclude{live}>{drawn}{caption}</figure>\n\n'
+        return charts.figure(chart, chart["title"])
     if "image/png" in data:
         alt = str(data.get("text/plain", "")).strip("'")
         if not alt or alt.startswith("<"):
