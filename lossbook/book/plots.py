@@ -94,7 +94,7 @@ def loss_and_gradient(
         (slope,) = torch.autograd.grad(value.sum(), point)
         return [
             {"x": a, "loss": b, "gradient": c, "curve": label, **chosen}
-            for a, b, c in zip(_short(axis), _short(value), _short(slope), strict=True)
+            for a, b, c in zip(_rounded(axis), _rounded(value), _rounded(slope), strict=True)
         ]
 
     grid = [dict(zip(sliders, v, strict=True)) for v in itertools.product(*sliders.values())]
@@ -155,10 +155,11 @@ def curves(
     data = [
         {"x": a, "y": b, "curve": name}
         for name, y in lines.items()
-        for a, b in zip(_short(x), _short(y), strict=True)
+        for a, b in zip(_rounded(x), _rounded(y), strict=True)
     ]
     ends = "; ".join(
-        f"{name} goes from {_short(y)[0]:.3g} to {_short(y)[-1]:.3g}" for name, y in lines.items()
+        f"{name} goes from {_rounded(y)[0]:.3g} to {_rounded(y)[-1]:.3g}"
+        for name, y in lines.items()
     )
     order = list(lines)
     return (
@@ -216,7 +217,7 @@ class Table:
         return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _short(values: Sequence[float] | Tensor) -> list[float]:
+def _rounded(values: Sequence[float] | Tensor) -> list[float]:
     """Keep five significant digits: more than a figure shows, and less to load."""
     array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
     return [float(f"{v:.5g}") for v in array.ravel()]

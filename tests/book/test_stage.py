@@ -14,7 +14,7 @@ import pytest
 import lossbook
 from lossbook import __version__
 from lossbook.book import plots
-from lossbook.book.pages import card, cite, notebook, short, stage, tex
+from lossbook.book.pages import card, cite, facts, notebook, stage, tex
 from lossbook.book.runs import chapters, charts
 from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError
 from lossbook.book.runs.run import Result, Run
@@ -187,7 +187,7 @@ def test_a_broken_bibliography_is_reported_at_its_line(text, line, tmp_path):
 
 def test_every_entry_of_the_bibliography_can_be_shown():
     for key in cite.entries():
-        assert re.fullmatch(r"[\w .'-]+, \d{4}", cite.short(key)), cite.short(key)
+        assert re.fullmatch(r"[\w .'-]+, \d{4}", cite.label(key)), cite.label(key)
         shown = cite.full(key)
         assert cite.entries()[key].fields["year"] in shown
         assert not re.search(r"[{}\\]", re.sub(r'href="[^"]*"', "", shown)), shown
@@ -362,7 +362,7 @@ def test_the_facts_come_from_signature_docstring_and_vetting(monkeypatch):
     part = {"status": "passed", "note": "0 to inf"}
     found = {"checks": {"facts": {"parts": {"range": part, "chance": {"status": "failed"}}}}}
     monkeypatch.setattr(card, "results", lambda name: found if name == "focal_loss" else None)
-    text = short.facts(["focal_loss", "sigmoid_focal_loss"], {"aliases": ["FL", "a < b"]})
+    text = facts.table(["focal_loss", "sigmoid_focal_loss"], {"aliases": ["FL", "a < b"]})
     rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', text)
     cells = {label: re.findall(r"<td[^>]*>(.*?)</td>", row) for label, row in rows}
     assert cells == {
@@ -378,12 +378,12 @@ def test_the_facts_come_from_signature_docstring_and_vetting(monkeypatch):
         "range": ["0 to inf", "not stated"],
     }
     assert text.endswith('<p class="aliases">Also called FL, a &lt; b.</p>\n')
-    assert "Also called" not in short.facts(["focal_loss"], {})
+    assert "Also called" not in facts.table(["focal_loss"], {})
 
 
 @pytest.mark.parametrize("name", [n for n in lossbook.__all__ if n in card.losses()])
 def test_every_loss_has_facts(name):
-    text = short.facts([name], {})
+    text = facts.table([name], {})
     for label in ("takes", "gives"):
         assert re.search(rf'"row">{label}</th><td>[^<]*.*?\(.*?\)', text), label
 
@@ -571,8 +571,8 @@ def test_a_page_for_each_chapter_and_none_besides_but_the_generated_ones(book):
     }
     own = {f"{c.name}.md" for c in book.chapters}
     assert own <= pages
-    short = {path.relative_to(ROOT / "lossbook").with_suffix(".md").as_posix() for path in LOSSES}
-    assert all(p.startswith("api/") or "/" not in p or p in short for p in pages - own)
+    vetted = {path.relative_to(ROOT / "lossbook").with_suffix(".md").as_posix() for path in LOSSES}
+    assert all(p.startswith("api/") or "/" not in p or p in vetted for p in pages - own)
 
 
 def blocks_of(text):

@@ -117,10 +117,10 @@ def _(logits, targets, *, pos_weight=None):
     return bce(logits, targets, pos_weight)
 
 
-@MUTANTS.of("binary_cross_entropy", "one weight for many classes", killed_by="errors")
+@MUTANTS.of("binary_cross_entropy", "a weight for each item of the batch", killed_by="errors")
 def _(logits, targets, *, pos_weight=None):
-    if isinstance(pos_weight, torch.Tensor) and pos_weight.numel() == 1:
-        pos_weight = pos_weight.item()
+    if isinstance(pos_weight, torch.Tensor) and pos_weight.dim() == 1 and logits.dim() > 1:
+        pos_weight = pos_weight.mean()
     return binary_cross_entropy(logits, targets, pos_weight=pos_weight)
 
 

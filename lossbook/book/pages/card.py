@@ -28,7 +28,7 @@ CHECKS = {
     "autocast": "error under autocast to bfloat16",
     "infinite": "infinite logits cost what they should, with finite gradients",
     "dtypes": "integers are refused; mixed dtypes give the first one's, as precisely",
-    "shapes": "two classes as well as many; `dim` at every rank",
+    "shapes": "two classes as well as many, at every rank and along every dimension",
     "relations": "limits and relations to other losses hold",
     "invariances": "permutations, shifts and scales change what they should",
     "vmap": "torch.vmap equals a loop",

@@ -46,7 +46,7 @@ def _pybtex() -> tuple[Any, Any, Any]:
 
 
 @cache
-def short(key: str) -> str:
+def label(key: str) -> str:
     """Name a work as the text does: `Lin et al., 2017`."""
     from pybtex.richtext import Text
 
@@ -89,7 +89,7 @@ def cite(text: str, path: Path, line: int = 1) -> tuple[str, list[str]]:
             raise ChapterError(path, at, f"{key!r} is not in {BIBLIOGRAPHY.name}")
         keys.append(key)
         where = f", {match['where']}" if match["where"] else ""
-        return f"([{short(key)}](#ref-{key}){where})"
+        return f"([{label(key)}](#ref-{key}){where})"
 
     replaced = _CITATION.sub(link, text)
     return replaced, list(dict.fromkeys(keys))

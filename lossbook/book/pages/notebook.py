@@ -77,7 +77,7 @@ def _markdown(text: str, chapter: Chapter, address: str, site: str) -> str:
     def prose(text: str) -> str:
         text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.S)
         text = cite._CITATION.sub(
-            lambda m: f"({cite.short(m['key'])}{', ' + m['where'] if m['where'] else ''})", text
+            lambda m: f"({cite.label(m['key'])}{', ' + m['where'] if m['where'] else ''})", text
         )
         text = _REFERENCE.sub(lambda m: f"[{m[1]}]({site.rstrip('/')}/api/)", text)
         return _LINK.sub(absolute, text)

@@ -86,10 +86,10 @@ def page(files: Mapping[str, str]) -> str:
         text += f"\n## {family.capitalize()}\n\n"
         one = [r for r in rows if r["threads"] == 1] or rows
         bars = charts.draw(_bars(one), f"speed-{family}")
-        text += _figure(bars, "Right of the line is slower than lossbook, left of it faster.")
+        text += charts.figure(bars, "Right of the line is slower than lossbook, left of it faster.")
         for row in (r for r in one if r.get("sweep")):
             growth = charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}")
-            text += _figure(growth, f"{row['loss']} as N grows, through {row['size']}.")
+            text += charts.figure(growth, f"{row['loss']} as N grows, through {row['size']}.")
         text += f'\n??? note "The numbers of {family}"\n\n'
         table = _table(rows, files)
         table = f"<div data-search-exclude markdown='1'>\n\n{table}\n\n</div>"
@@ -116,11 +116,6 @@ def _slower(found: Sequence[Mapping[str, Any]]) -> str:
         "Than a library on torch, both eager, by more than the spread of the run.\n\n"
     )
     return head + "| | fastest, times ours | why |\n|---|---|---|\n" + "\n".join(lines) + "\n"
-
-
-def _figure(chart: Mapping[str, Any], caption: str) -> str:
-    told = f"<figcaption>{escape(caption)}</figcaption>"
-    return f'<figure class="chart" data-search-exclude>{chart["svg"]}{told}</figure>\n\n'
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -180,12 +175,11 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "kind:N",
             sort=list(KINDS),
             scale=alt.Scale(domain=[k for k in KINDS if any(d["kind"] == k for d in data)]),
-            legend=alt.Legend(columns=3, labelLimit=220),
+            legend=alt.Legend(labelLimit=220),
         ),
     )
     line = alt.Chart(alt.Data(values=[{"x": 1}])).mark_rule(color=INK).encode(alt.X("x:Q"))
     drawn = (chart + line).properties(
-        width=360,
         height=alt.Step(9),
         description="Time of other implementations over that of lossbook, log scale. "
         + "; ".join(medians)
@@ -227,11 +221,10 @@ def _growth(row: Mapping[str, Any]) -> dict[str, Any]:
             alt.Color("who:N", sort=names, scale=alt.Scale(domain=names)),
             alt.StrokeDash("who:N", sort=names, scale=alt.Scale(range=DASHES), legend=None),
         )
-        .properties(width=200, height=150)
         for field, title in (("ms", "milliseconds"), ("MB", "peak memory, MB"))
     ]
     return dict(
-        alt.hconcat(*panels)
+        alt.concat(*panels, columns=2)
         .properties(description=f"{row['loss']}: time and memory against N, log scales. {ends}.")
         .to_dict()
     )

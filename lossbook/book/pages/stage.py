@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, cite, errata, notebook, short, speed, tex
+from lossbook.book.pages import card, charts, cite, errata, facts, notebook, speed, tex
 from lossbook.book.peers import PEERS
 from lossbook.book.runs import seeds
 from lossbook.book.runs.chapters import (
@@ -136,7 +136,7 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
             )
         text = text.replace(f"<!--output {i}-->\n", html)
     text = text.replace("<!-- card -->", f"{card.card(chapter.losses)}\n<!-- seeds -->")
-    text = text.replace("<!-- facts -->", short.facts(chapter.losses, chapter.meta))
+    text = text.replace("<!-- facts -->", facts.table(chapter.losses, chapter.meta))
     text = text.replace("<!-- seeds -->", seeds.said(chapter))
     if chapter.blocks:
         files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, settings())
@@ -224,18 +224,11 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
     """Write one output as HTML at the start of a line, which Markdown leaves alone."""
     if "chart" in data:
         chart = data["chart"]
-        live = ""
         if chart["vega"]:
-            live = f' data-chart="{chart["name"]}"'
             spec = json.dumps(chart["vega"], separators=(",", ":"))
             script = f'lossbook.chart("{chart["name"]}",{spec});\n'
             files[f"assets/charts/{chart['name']}.js"] = script
-        caption = f"<figcaption>{escape(chart['title'])}</figcaption>" if chart["title"] else ""
-        drawn = "".join(
-            chart[key].replace("<svg ", f'<svg class="{size}" ', 1)
-            for key, size in (("svg", "wide"), ("narrow", "narrow"))
-        )
-        return f'<figure class="chart" data-search-exclude{live}>{drawn}{caption}</figure>\n\n'
+        return charts.figure(chart, chart["title"])
     if "image/png" in data:
         alt = str(data.get("text/plain", "")).strip("'")
         if not alt or alt.startswith("<"):
@@ -290,11 +283,11 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         module = file.removesuffix(".py").replace("/", ".")
         pages[f"api/{family}.md"] = page + "".join(f"::: {module}.{n}\n\n" for n in names)
         if file not in written:
-            pages[f"{family}/{stem}.md"] = _short(file, names)
+            pages[f"{family}/{stem}.md"] = _vetting_page(file, names)
     return pages
 
 
-def _short(file: str, losses: Sequence[str]) -> str:
+def _vetting_page(file: str, losses: Sequence[str]) -> str:
     """The page of a loss whose chapter is not written yet: the call, the file, the card."""
     source = (ROOT / file).read_text()
     title, summary = _about(file)

@@ -6,6 +6,8 @@ The page shows the one that fits.
 
 import json
 import re
+from collections.abc import Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -44,6 +46,17 @@ def draw(spec: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def figure(chart: Mapping[str, Any], caption: str) -> str:
+    """Put a drawn chart on a page, as HTML at the start of a line, which Markdown leaves alone."""
+    live = f' data-chart="{chart["name"]}"' if chart["vega"] else ""
+    drawn = "".join(
+        chart[key].replace("<svg ", f'<svg class="{size}" ', 1)
+        for key, size in (("svg", "wide"), ("narrow", "narrow"))
+    )
+    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="chart" data-search-exclude{live}>{drawn}{told}</figure>\n\n'
+
+
 def _sized(spec: dict[str, Any], *, wide: bool) -> dict[str, Any]:
     """Give the panels the size that fits a wide or a narrow page, unless the chart fixes it."""
     several = "concat" in spec
@@ -58,10 +71,20 @@ def _sized(spec: dict[str, Any], *, wide: bool) -> dict[str, Any]:
 def _svg(spec: dict[str, Any], alt: str, name: str) -> str:
     import vl_convert
 
-    svg = _themed(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE))
+    svg = _lean(_themed(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)))
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt, quote=True)}" ', 1)
+
+
+def _lean(svg: str) -> str:
+    """Drop what is not seen of a drawing that is read as one image; keep tenths of pixels."""
+    unpainted = r"(?![^>]*(?:fill|stroke)=)"
+    svg = re.sub(rf'<path class="(?:background|foreground)"{unpainted}[^>]*/>', "", svg)
+    svg = re.sub(r' (?:aria-[a-z]+|role|pointer-events)="[^"]*"', "", svg)
+    svg = re.sub(r' (?:opacity="1"|transform="translate\(0,0\)")', "", svg)
+    tenths = partial(re.sub, r"-?\d+\.\d+(?:e-?\d+)?", lambda n: f"{float(n[0]):.1f}")
+    return re.sub(r' (?:d|transform)="[^"]*"', lambda part: tenths(part[0]), svg)
 
 
 def _vega(wide: dict[str, Any], narrow: dict[str, Any]) -> dict[str, Any]:

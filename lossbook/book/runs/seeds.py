@@ -4,6 +4,7 @@
 how often they held. Displayed numbers are those of shift 0 and are not compared here.
 """
 
+import ast
 import contextlib
 import doctest
 import hashlib
@@ -21,8 +22,9 @@ from typing import Any
 
 from lossbook.book.runs.chapters import ROOT, Chapter, read, relative
 
+EXPERIMENTS = ROOT / "lossbook" / "book" / "experiments.py"
 RECORDED = ROOT / "tests" / "book" / "seeds"
-_DRAWS = re.compile(r"\b(?:experiments\.)?(?:rng|split|mlp|fit)\(")
+_DRAWS = re.compile(r"\bexperiments\.(?:rng|split|mlp|fit)\(")
 _IMPORTED = re.compile(r"^(?:>>> |\.\.\. )?from lossbook import (\([^)]*\)|.*)", re.M)
 
 
@@ -32,7 +34,7 @@ def draws(chapter: Chapter) -> bool:
 
 
 def key(chapter: Chapter) -> str:
-    """Hash a chapter's blocks and the loss files whose functions they import."""
+    """Hash a chapter's blocks, the loss files that they import and the experiments they call."""
     import lossbook
 
     code = "\n".join(block.source for block in chapter.blocks)
@@ -41,7 +43,20 @@ def key(chapter: Chapter) -> str:
     digest = hashlib.sha256(code.encode())
     for module in sorted(modules):
         digest.update((ROOT / f"{module.replace('.', '/')}.py").read_bytes())
+    digest.update(_experiments(code).encode())
     return digest.hexdigest()[:20]
+
+
+def _experiments(code: str) -> str:
+    """Collect the functions of `experiments` that some code calls, and those that they call."""
+    text = EXPERIMENTS.read_text()
+    functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)}
+    called: dict[str, ast.FunctionDef] = {}
+    todo = set(re.findall(r"\bexperiments\.(\w+)", code))
+    while todo := todo & functions.keys() - called.keys():
+        called |= {name: functions[name] for name in todo}
+        todo = {n.id for name in todo for n in ast.walk(called[name]) if isinstance(n, ast.Name)}
+    return "\n".join(ast.get_source_segment(text, called[f]) or "" for f in sorted(called))
 
 
 def file(chapter: Chapter) -> Path:

@@ -12,7 +12,7 @@ from lossbook.book.pages import card
 _SHAPE = re.compile(r"`(\([^`]*\))`")
 
 
-def facts(losses: Sequence[str], meta: Mapping[str, Any]) -> str:
+def table(losses: Sequence[str], meta: Mapping[str, Any]) -> str:
     """Draw the table of a chapter's losses, from their signatures, docstrings and vetting files.
 
     Args:
