@@ -59,10 +59,10 @@ def least_squares_discriminator_loss(
         real_scores: Discriminator's scores of real samples, shape `(N, *)`, any real numbers.
         fake_scores: Its scores of fake samples, shape `(N, *)`. Detach the samples from the
             generator, which this loss would train to be found out.
-        a: Score that fakes shall get, a number or a 0-d tensor. The default 0 is of the paper's
-            0-1 coding.
-        b: Score that real samples shall get, a number or a 0-d tensor. The default 1 is of the
-            same coding. With a = -1, b = 1 and the generator's c = 0 the game minimizes a
+        a: Score that fakes shall get, a number or a tensor of shape `()`. The default 0 is of the
+            paper's 0-1 coding.
+        b: Score that real samples shall get, a number or a tensor of shape `()`. The default 1 is
+            of the same coding. With a = -1, b = 1 and the generator's c = 0 the game minimizes a
             Pearson chi-squared divergence.
 
     Returns:
@@ -111,8 +111,8 @@ def least_squares_generator_loss(fake_scores: Tensor, *, c: float | Tensor = 1.0
     Args:
         fake_scores: Discriminator's scores of fake samples, shape `(N, *)`, any real numbers. No
             sigmoid before this loss.
-        c: Score that the generator wants for its fakes, a number or a 0-d tensor. The default 1
-            is of the paper's 0-1 coding, c = b.
+        c: Score that the generator wants for its fakes, a number or a tensor of shape `()`. The
+            default 1 is of the paper's 0-1 coding, c = b.
 
     Returns:
         The loss of each fake, shape `(N, *)`, in the dtype of `fake_scores`.
@@ -140,6 +140,4 @@ def least_squares_generator_loss(fake_scores: Tensor, *, c: float | Tensor = 1.0
 def _check(**settings: float | Tensor) -> None:
     for name, setting in settings.items():
         if isinstance(setting, Tensor) and setting.dim():
-            raise ValueError(
-                f"expected {name} to be a number or a 0-d tensor, got shape {tuple(setting.shape)}"
-            )
+            raise ValueError(f"expected {name} of shape (), got {tuple(setting.shape)}")

@@ -67,9 +67,9 @@ def dice_loss(
         targets: True masks, one channel a class, shape `(N, C, *)`: 0 and 1, bool or numbers.
             Soft targets in [0, 1] are accepted, but only with `squared` is the loss least, and 0,
             where the probabilities equal them.
-        smooth: Added to numerator and denominator, at least 0, in positions; a number or a 0-d
-            tensor. The default 1e-5 is MONAI's; the paper has none. In float16 a positive one
-            counts as 1.53e-5 or more.
+        smooth: Added to numerator and denominator, at least 0, in positions; a number or a tensor
+            of shape `()`. The default 1e-5 is MONAI's; the paper has none. In float16 a positive
+            one counts as 1.53e-5 or more.
         squared: Whether the denominator sums squares, as the paper's does. The default is the
             form without, which most libraries compute.
 
@@ -102,9 +102,7 @@ def dice_loss(
         )
     if isinstance(smooth, Tensor):
         if smooth.dim():
-            raise ValueError(
-                f"expected smooth to be a number or a 0-d tensor, got shape {tuple(smooth.shape)}"
-            )
+            raise ValueError(f"expected smooth of shape (), got {tuple(smooth.shape)}")
     elif not smooth >= 0:
         raise ValueError(f"expected smooth >= 0, got {smooth}")
 
