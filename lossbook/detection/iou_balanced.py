@@ -29,8 +29,8 @@ def iou_balanced_classification_loss(
         labels: Integer classes in [0, C), int64, 0 for background, shape `(P,)`.
         ious: Intersection over union of each predicted (decoded) box with its object, in [0, 1],
             shape `(P,)`; ignored where the label is 0. Values are not checked.
-        eta: Exponent, at least 0, a number or a 0-d tensor; 0 is cross entropy. The paper's 1.5
-            is the default.
+        eta: Exponent, at least 0, a number or a tensor of shape `()`; 0 is cross entropy. The
+            paper's 1.5 is the default.
 
     Returns:
         The loss of each prior, shape `(P,)`, in the dtype of `logits`. Every weight is 1 where
@@ -61,7 +61,7 @@ def iou_balanced_classification_loss(
                 f"expected {name} of shape {tuple(logits.shape[:1])}, got {tuple(given.shape)}"
             )
     if labels.dtype != torch.int64:
-        raise ValueError(f"expected int64 labels, as of labels.long(), got {labels.dtype}")
+        raise ValueError(f"expected labels of dtype int64 (labels.long()), got {labels.dtype}")
     _check(eta=eta)
 
     wide = torch.promote_types(logits.dtype, torch.float32)
@@ -101,10 +101,10 @@ def iou_balanced_localization_loss(
         target_offsets: True offsets, shape `(P, 4)`.
         ious: Intersection over union of each predicted (decoded) box with its object, in [0, 1],
             shape `(P,)`. Values are not checked.
-        lam: Exponent lambda, at least 0, a number or a 0-d tensor; 0 is the plain smooth L1 loss.
-            The paper's 1.5 is the default.
-        beta: Residual at which the loss turns linear, at least 0, a number or a 0-d tensor; 0 is
-            |r|. The default 1.0 is that of Fast R-CNN.
+        lam: Exponent lambda, at least 0, a number or a tensor of shape `()`; 0 is the plain smooth
+            L1 loss. The paper's 1.5 is the default.
+        beta: Residual at which the loss turns linear, at least 0, a number or a tensor of shape
+            `()`; 0 is |r|. The default 1.0 is that of Fast R-CNN.
 
     Returns:
         The loss of each box, shape `(P,)`, in the dtype of `offsets`. The paper multiplies their
@@ -156,10 +156,7 @@ def _check(**settings: float | Tensor) -> None:
     for name, setting in settings.items():
         if isinstance(setting, Tensor):
             if setting.dim():
-                raise ValueError(
-                    f"expected {name} to be a number or a 0-d tensor, "
-                    f"got shape {tuple(setting.shape)}"
-                )
+                raise ValueError(f"expected {name} of shape (), got {tuple(setting.shape)}")
         elif not setting >= 0:
             raise ValueError(f"expected {name} >= 0, got {setting}")
 

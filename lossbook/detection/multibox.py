@@ -36,10 +36,10 @@ def multibox_loss(
         target_offsets: True offsets, shape `(N, P, 4)`; ignored, whatever they are, where the
             label is 0.
         labels: Integer classes in [0, C), int64, 0 for background, shape `(N, P)`.
-        alpha: Weight of the offsets, at least 0, a number or a 0-d tensor. The paper's 1.0 is the
-            default.
-        negative_ratio: Negatives for each positive, at least 0, a number or a 0-d tensor, which
-            gets no gradient: it only counts. The paper's 3.0 is the default.
+        alpha: Weight of the offsets, at least 0, a number or a tensor of shape `()`. The paper's
+            1.0 is the default.
+        negative_ratio: Negatives for each positive, at least 0, a number or a tensor of shape `()`,
+            which gets no gradient: it only counts. The paper's 3.0 is the default.
 
     Returns:
         The loss of each image, shape `(N,)`, in the dtype of `box_offsets`. The paper divides the
@@ -75,14 +75,11 @@ def multibox_loss(
             f"expected labels of shape {tuple(logits.shape[:2])}, got {tuple(labels.shape)}"
         )
     if labels.dtype != torch.int64:
-        raise ValueError(f"expected int64 labels, as of labels.long(), got {labels.dtype}")
+        raise ValueError(f"expected labels of dtype int64 (labels.long()), got {labels.dtype}")
     for name, setting in {"alpha": alpha, "negative_ratio": negative_ratio}.items():
         if isinstance(setting, Tensor):
             if setting.dim():
-                raise ValueError(
-                    f"expected {name} to be a number or a 0-d tensor, "
-                    f"got shape {tuple(setting.shape)}"
-                )
+                raise ValueError(f"expected {name} of shape (), got {tuple(setting.shape)}")
         elif not setting >= 0:
             raise ValueError(f"expected {name} >= 0, got {setting}")
 

@@ -5,7 +5,7 @@ Chapter: https://lossbook.example/generative/minimax_gan/
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 __all__ = [
     "minimax_discriminator_loss",
@@ -57,7 +57,7 @@ def minimax_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tens
     wide = torch.promote_types(
         torch.promote_types(real_logits.dtype, fake_logits.dtype), torch.float32
     )
-    losses = -logsigmoid(real_logits.to(wide)) - logsigmoid(-fake_logits.to(wide))
+    losses = _softplus(-real_logits.to(wide)) + _softplus(fake_logits.to(wide))
     return losses.to(real_logits.dtype)
 
 
@@ -95,7 +95,7 @@ def minimax_generator_loss(fake_logits: Tensor) -> Tensor:
         raise ValueError(f"expected floating fake_logits, got {fake_logits.dtype}")
 
     wide = torch.promote_types(fake_logits.dtype, torch.float32)
-    return logsigmoid(-fake_logits.to(wide)).to(fake_logits.dtype)
+    return -_softplus(fake_logits.to(wide)).to(fake_logits.dtype)
 
 
 def non_saturating_generator_loss(fake_logits: Tensor) -> Tensor:
@@ -131,4 +131,9 @@ def non_saturating_generator_loss(fake_logits: Tensor) -> Tensor:
         raise ValueError(f"expected floating fake_logits, got {fake_logits.dtype}")
 
     wide = torch.promote_types(fake_logits.dtype, torch.float32)
-    return -logsigmoid(fake_logits.to(wide)).to(fake_logits.dtype)
+    return _softplus(-fake_logits.to(wide)).to(fake_logits.dtype)
+
+
+def _softplus(logits: Tensor) -> Tensor:
+    """log(1 + e^x) = -log sigmoid(-x); from 40 on that is x, to the last digit of float64."""
+    return softplus(logits, threshold=40)

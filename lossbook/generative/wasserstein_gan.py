@@ -113,8 +113,8 @@ def gradient_penalty(
             added. No batch normalization: the score of a sample must not depend on the others.
         real: Real samples, shape `(N, *)`.
         fake: Fake samples, shape `(N, *)`.
-        target: Norm that the gradient shall have, a number or a 0-d tensor. The paper's 1.0 is the
-            default.
+        target: Norm that the gradient shall have, a number or a tensor of shape `()`. The paper's
+            1.0 is the default.
         epsilon: Share of the real sample in each point, in [0, 1], shape `(N,)`. None draws it
             uniformly, as the paper does.
 
@@ -147,9 +147,7 @@ def gradient_penalty(
             f"got {fake.dtype} {tuple(fake.shape)}"
         )
     if isinstance(target, Tensor) and target.dim():
-        raise ValueError(
-            f"expected target to be a number or a 0-d tensor, got shape {tuple(target.shape)}"
-        )
+        raise ValueError(f"expected target of shape (), got {tuple(target.shape)}")
     if epsilon is not None and tuple(getattr(epsilon, "shape", ())) != real.shape[:1]:
         raise ValueError(f"expected epsilon of shape ({len(real)},) or None, got {epsilon}")
 

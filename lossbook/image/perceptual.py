@@ -48,7 +48,8 @@ def perceptual_loss(features: Sequence[Tensor], target_features: Sequence[Tensor
     loss = torch.zeros((), device=features[0].device)
     for x, y in zip(features, target_features, strict=True):
         wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        loss = loss + (x.to(wide) - y.to(wide)).square().mean((1, 2, 3))
+        squares = (x.to(wide) - y.to(wide)).square()
+        loss = loss + squares.sum((1, 2, 3)) / x.shape[1:].numel()
     return loss.to(features[0].dtype)
 
 

@@ -116,6 +116,9 @@ def signed_distance_map(masks: Tensor, *, spacing: Sequence[float] | None = None
     if len(spacing) != len(axes) or not all(0 < length < math.inf for length in spacing):
         raise ValueError(f"expected spacing to be {len(axes)} positive numbers, got {spacing}")
 
+    if 0 in masks.shape[2:]:
+        return torch.zeros_like(masks, dtype=torch.float32)
+
     # The nearest pixel of the other kind stands in the line, or in the plane across at a pixel of
     # the line. If that pixel is itself of the other kind, going on from it is only longer.
     unit = min(spacing)

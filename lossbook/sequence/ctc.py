@@ -77,7 +77,7 @@ def ctc_loss(
     if not 0 <= blank < C:
         raise ValueError(f"expected blank in [0, {C}), got {blank}")
     if labels.dtype != torch.int64:
-        raise ValueError(f"expected int64 labels, as of labels.long(), got {labels.dtype}")
+        raise ValueError(f"expected labels of dtype int64 (labels.long()), got {labels.dtype}")
     logit_lengths = torch.as_tensor(logit_lengths, device=logits.device)
     label_lengths = torch.as_tensor(label_lengths, device=logits.device)
     for name, lengths, most in (

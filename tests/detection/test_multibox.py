@@ -10,6 +10,8 @@ from lossbook import Criterion
 from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.detection.multibox import decode_boxes, encode_boxes, match_priors, multibox_loss
 from lossbook.regression.huber import smooth_l1_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 # Two objects with six priors left, one with seven, and none.
@@ -274,7 +276,7 @@ def cases():
                 ((ZEROS, SCORES, ZEROS, NONE[0]), {}, r"labels of shape \(2, 3\), got \(3,\)"),
                 ((ZEROS.long(), SCORES, ZEROS, NONE), {}, "floating box_offsets, got torch.int64"),
                 ((ZEROS, SCORES, ZEROS, NONE.byte()), {}, r"labels.long\(\), got torch.uint8"),
-                (given, {"alpha": torch.ones(2)}, r"alpha .* 0-d tensor, got shape \(2,\)"),
+                (given, {"alpha": torch.ones(2)}, r"alpha of shape \(\), got \(2,\)"),
                 (given, {"negative_ratio": torch.ones(2)}, r"negative_ratio .* got shape \(2,\)"),
                 (given, {"alpha": -1.0}, "alpha >= 0, got -1.0"),
                 (given, {"alpha": math.nan}, "alpha >= 0, got nan"),
@@ -364,6 +366,36 @@ def cases():
             facts={"perfect": ((torch.zeros(1, 4).double(), PRIOR), [[2.0, 1.0, 4.0, 5.0]])},
             exempt=HELPER,
         ),
+    ]
+
+
+def plain_multibox(offsets, logits, target_offsets, labels):
+    """The usual way: rank all negatives by two sorts."""
+    positive = labels > 0
+    ce = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    ce = ce.view_as(labels)
+    ranks = ce.masked_fill(positive, -math.inf).sort(1, descending=True).indices.sort(1).indices
+    count = positive.sum(1, keepdim=True)
+    kept = positive | (ranks < (3 * count).clamp_max((~positive).sum(1, keepdim=True)))
+    place = F.smooth_l1_loss(offsets, target_offsets, reduction="none").sum(2)
+    return (((ce * kept).sum(1) + (place * positive).sum(1)) / count[:, 0]).mean()
+
+
+def rows():
+    def inputs(n):
+        labels = torch.randint(1, 21, (n, 8732)).where(torch.rand(n, 8732) < 0.005, 0)
+        return bench.leaf(n, 8732, 4), bench.leaf(n, 8732, 21), torch.randn(n, 8732, 4), labels
+
+    return [
+        Row(
+            multibox_loss,
+            shape="{} x 8732 x 21",
+            n=8,
+            slower="the others' share is summed apart, so that a sure prior keeps its digits",
+            inputs=inputs,
+            peers={"torch idiom": plain_multibox},
+            sweep=(1, 2, 4, 8, 16),
+        )
     ]
 
 

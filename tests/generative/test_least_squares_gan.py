@@ -5,10 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.generative.least_squares_gan import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -177,6 +180,40 @@ def cases():
                 "convex": True,
             },
         ),
+    ]
+
+
+def torch_pair(r, f):
+    return (F.mse_loss(r, torch.ones_like(r)) + F.mse_loss(f, torch.zeros_like(f))) / 2
+
+
+def rows():
+    return [
+        Row(
+            least_squares_discriminator_loss,
+            shape="{}",
+            n=n,
+            slower=bench.FUSED,
+            inputs=lambda n: (bench.leaf(n), bench.leaf(n)),
+            peers={
+                "torch idiom": torch_pair,
+                FORMULA: lambda r, f: ((r - 1) ** 2 / 2 + f**2 / 2).mean(),
+            },
+        )
+        for n in (bench.M, 64)
+    ] + [
+        Row(
+            least_squares_generator_loss,
+            shape="{}",
+            n=n,
+            slower=bench.FUSED,
+            inputs=lambda n: (bench.leaf(n),),
+            peers={
+                "torch idiom": lambda f: F.mse_loss(f, torch.ones_like(f)) / 2,
+                FORMULA: lambda f: ((f - 1) ** 2 / 2).mean(),
+            },
+        )
+        for n in (bench.M, 64)
     ]
 
 

@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.classification.binary_cross_entropy import binary_cross_entropy
 from lossbook.generative.minimax_gan import (
     minimax_discriminator_loss,
     minimax_generator_loss,
     non_saturating_generator_loss,
 )
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -219,6 +222,34 @@ def cases():
                 "convex": True,
             },
         ),
+    ]
+
+
+def torch_pair(r, f):
+    on_real = F.binary_cross_entropy_with_logits(r, torch.ones_like(r))
+    return on_real + F.binary_cross_entropy_with_logits(f, torch.zeros_like(f))
+
+
+def torch_fakes(f):
+    return F.binary_cross_entropy_with_logits(f, torch.ones_like(f))
+
+
+def rows():
+    many = {"shape": "{}", "n": bench.M}
+    fakes = {"inputs": lambda n: (bench.leaf(n),), **many}
+    return [
+        Row(
+            minimax_discriminator_loss,
+            inputs=lambda n: (bench.leaf(n), bench.leaf(n)),
+            peers={"torch idiom": torch_pair},
+            **many,
+        ),
+        Row(
+            minimax_generator_loss,
+            peers={FORMULA: lambda f: (1 - f.sigmoid()).log().mean()},
+            **fakes,
+        ),
+        Row(non_saturating_generator_loss, peers={"torch idiom": torch_fakes}, **fakes),
     ]
 
 

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.distribution.earth_mover import earth_mover_distance
 from lossbook.generative.wasserstein_gan import (
     gradient_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -225,7 +228,7 @@ def cases():
                 (
                     (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(4, 3)),
                     {"target": torch.ones(4)},
-                    r"target to be a number or a 0-d tensor, got shape \(4,\)",
+                    r"target of shape \(\), got \(4,\)",
                 ),
                 (
                     (Bowl(1, 1), torch.zeros(4, 3), torch.zeros(4, 3)),
@@ -262,6 +265,42 @@ def cases():
                 "modes/torch.func.hessian": "autograd inside",
                 "facts/passes": "it repeats the samples, and not their epsilons",
             },
+        ),
+    ]
+
+
+def plain_penalty(critic, real, fake):
+    share = torch.linspace(0, 1, len(real))[:, None]
+    points = share * real + (1 - share) * fake
+    (slopes,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return ((slopes.norm(2, dim=1) - 1) ** 2).mean()
+
+
+def rows():
+    layers = torch.nn.Linear(784, 256), torch.nn.Softplus(), torch.nn.Linear(256, 1)
+    critic = torch.nn.Sequential(*layers)
+    many = {"shape": "{}", "n": bench.M, "slower": "a value for each: one more pass each way"}
+    return [
+        Row(
+            wasserstein_critic_loss,
+            inputs=lambda n: (bench.leaf(n), bench.leaf(n)),
+            peers={FORMULA: lambda r, f: f.mean() - r.mean()},
+            **many,
+        ),
+        Row(
+            wasserstein_generator_loss,
+            inputs=lambda n: (bench.leaf(n),),
+            peers={FORMULA: lambda f: -f.mean()},
+            **many,
+        ),
+        Row(
+            gradient_penalty,
+            shape="{} x 784, a critic of two layers",
+            n=256,
+            inputs=lambda n: (critic, bench.leaf(n, 784), bench.leaf(n, 784)),
+            settings={"epsilon": torch.linspace(0, 1, 256)},
+            peers={FORMULA: plain_penalty},
+            compiled=False,
         ),
     ]
 

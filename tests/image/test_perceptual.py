@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.image.perceptual import perceptual_loss, style_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -211,6 +214,30 @@ def cases():
             facts={"range": (0.0, math.inf), "perfect": ((SAME, SAME), 0.0), "convex": False},
             **common,
         ),
+    ]
+
+
+def plain_perceptual(features, target_features):
+    return sum(map(F.mse_loss, features, target_features))
+
+
+def plain_style(features, target_features):
+    def gram(x):
+        return torch.einsum("nchw,ndhw->ncd", x, x) / x[0].numel()
+
+    parts = zip(features, target_features, strict=True)
+    return sum((gram(x) - gram(y)).square().sum((1, 2)).mean() for x, y in parts)
+
+
+def rows():
+    def layers(n):
+        shapes = [(n, 64, 64, 64), (n, 128, 32, 32), (n, 256, 16, 16)]
+        return [bench.leaf(*shape) for shape in shapes], [torch.randn(*shape) for shape in shapes]
+
+    vgg = {"shape": "{} images, three layers of VGG", "n": 8, "inputs": layers}
+    return [
+        Row(perceptual_loss, slower=bench.FUSED, peers={"torch idiom": plain_perceptual}, **vgg),
+        Row(style_loss, peers={FORMULA: plain_style}, **vgg),
     ]
 
 

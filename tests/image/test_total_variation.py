@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, pad
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.image.total_variation import total_variation
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 KINDS = ("anisotropic", "isotropic", "squared")
@@ -150,6 +152,29 @@ def cases():
                 ((GIVEN,), {"kind": None}, "kind to be .*, got None"),
             ],
             facts={"range": (0.0, math.inf), "perfect": (FLAT, 0.0), "convex": True},
+        )
+    ]
+
+
+def plain_variation(x):
+    down, right = x.diff(dim=2).abs(), x.diff(dim=3).abs()
+    return (down.sum((1, 2, 3)) + right.sum((1, 2, 3))).mean()
+
+
+def bench_kornia(x):
+    from kornia.losses import total_variation
+
+    return total_variation(x, reduction="sum").sum() / len(x)
+
+
+def rows():
+    return [
+        Row(
+            total_variation,
+            shape="{} x 3 x 256 x 256",
+            n=8,
+            inputs=lambda n: (torch.rand(n, 3, 256, 256).requires_grad_(),),
+            peers={"kornia": bench_kornia, FORMULA: plain_variation},
         )
     ]
 

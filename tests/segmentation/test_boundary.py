@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.segmentation.boundary import boundary_loss, signed_distance_map
+from tests.bench import rows as bench
+from tests.bench.measure import Row
 from tests.contract import Case, real
 
 
@@ -220,6 +223,18 @@ def cases():
     ]
 
 
+def rows():
+    return [
+        Row(
+            boundary_loss,
+            shape="{} x 4 x 256 x 256",
+            n=8,
+            inputs=lambda n: (bench.maps(256)(n)[0], torch.randn(n, 4, 256, 256)),
+            peers={FORMULA: lambda p, d: (p * d).mean((2, 3)).mean()},
+        )
+    ]
+
+
 def test_values_by_hand():
     # 0.5 of distance 1, all of distances 0, -1 and -2, over 4 positions.
     p = real([[[[0.5, 1.0, 1.0, 1.0]]]])
@@ -341,3 +356,9 @@ def test_memory_grows_with_the_image_not_with_its_square():
 
 def test_no_masks_have_no_maps():
     assert signed_distance_map(torch.zeros(0, 3, 4, 5, dtype=torch.bool)).shape == (0, 3, 4, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 0, 3), (1, 2, 3, 0), (0, 2, 3, 3), (1, 2, 2, 0, 3)])
+def test_masks_without_pixels_have_an_empty_map(shape):
+    found = signed_distance_map(torch.zeros(shape, dtype=torch.bool))
+    assert (tuple(found.shape), found.dtype) == (shape, torch.float32)

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lossbook.book.pages.speed import FORMULA
 from lossbook.segmentation.gradient_consistency import (
     gradient_consistency_loss,
     image_gradient_loss,
 )
+from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
 
@@ -217,6 +219,45 @@ def cases():
             ],
             facts={"range": (0.0, math.inf), "perfect": (MATTE, 0.0), "convex": True},
         ),
+    ]
+
+
+def of_vectors(of_mask, of_picture):
+    size = (of_mask.square().sum(1) + 1e-20).sqrt()
+    cosine = (F.normalize(of_mask) * F.normalize(of_picture)).sum(1)
+    return ((size * (1 - cosine**2)).sum((1, 2)) / size.sum((1, 2))).mean()
+
+
+def plain_consistency(masks, pictures):
+    """Sobel by two convolutions, and unit vectors."""
+    down = torch.tensor([[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]])
+    kernels = torch.stack([down.T, down])[:, None]
+    padded = (F.pad(x, (1, 1, 1, 1), mode="replicate") for x in (masks, pictures))
+    return of_vectors(*(F.conv2d(x, kernels) for x in padded))
+
+
+def bench_kornia(masks, pictures):
+    from kornia.filters import spatial_gradient
+
+    return of_vectors(*(spatial_gradient(x, normalized=False)[:, 0] for x in (masks, pictures)))
+
+
+def plain_gradients(p, t):
+    return sum((p.diff(dim=d) - t.diff(dim=d)).abs().mean((1, 2, 3)) for d in (2, 3)).mean()
+
+
+def rows():
+    def pictures(n):
+        return torch.rand(n, 1, 256, 256).requires_grad_(), torch.rand(n, 1, 256, 256)
+
+    gray = {"shape": "{} x 1 x 256 x 256", "n": 8, "inputs": pictures}
+    return [
+        Row(
+            gradient_consistency_loss,
+            peers={"kornia": bench_kornia, FORMULA: plain_consistency},
+            **gray,
+        ),
+        Row(image_gradient_loss, peers={FORMULA: plain_gradients}, **gray),
     ]
 
 

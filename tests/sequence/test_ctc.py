@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lossbook.criterion import Criterion
 from lossbook.sequence.ctc import ctc_loss
+from tests.bench import rows as bench
+from tests.bench.measure import Row, stepwise
 from tests.contract import Case, integer, real
 
 
@@ -258,6 +260,47 @@ def cases():
                 "inductor": "the checks read the labels and the lengths",
                 "export": "the checks read the labels and the lengths",
             },
+        )
+    ]
+
+
+def bench_torch(x, labels, lengths, label_lengths):
+    log_p = x.log_softmax(2).transpose(0, 1)
+    return F.ctc_loss(log_p, labels, lengths, label_lengths, reduction="none").mean()
+
+
+def bench_optax(logits, labels, lengths, label_lengths):
+    import jax
+    import optax
+
+    steps, places = torch.arange(logits.shape[1]), torch.arange(labels.shape[1])
+    arrays = [
+        jax.numpy.asarray(x.detach().numpy())
+        for x in (
+            logits,
+            (steps >= lengths[:, None]).float(),
+            labels.int(),
+            (places >= label_lengths[:, None]).float(),
+        )
+    ]
+    compiled = jax.jit(jax.value_and_grad(lambda *given: optax.ctc_loss(*given).mean()))
+    return lambda: jax.block_until_ready(compiled(*arrays))[0]
+
+
+def rows():
+    def speech(n):
+        labels = torch.randint(1, 80, (n, 30))
+        return bench.leaf(n, 200, 80), labels, torch.full((n,), 200), torch.full((n,), 30)
+
+    return [
+        Row(
+            ctc_loss,
+            shape="{} x 200 x 80, 30 labels",
+            n=16,
+            inputs=speech,
+            peers={"torch": bench_torch, "Optax": stepwise(bench_optax)},
+            sweep=(1, 4, 16, 64),
+            compiled=False,
         )
     ]
 
