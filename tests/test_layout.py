@@ -57,7 +57,7 @@ OLD_FORMAT = frozenset(
         *(f"classification/{s}" for s in ("hinge", "poly")),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
         *(f"foundations/{s}" for s in ("landscape",)),
-        *(f"foundations/{s}" for s in ("maximum_likelihood", "outliers")),
+        *(f"foundations/{s}" for s in ("outliers",)),
         "foundations/weights_masks_means",
     }
 )
