@@ -56,8 +56,8 @@ OLD_FORMAT = frozenset(
         *(f"classification/{s}" for s in ("bi_tempered", "binary_cross_entropy", "cross_entropy")),
         *(f"classification/{s}" for s in ("hinge", "poly")),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
-        *(f"foundations/{s}" for s in ("gradient_descent", "landscape", "last_layers")),
-        *(f"foundations/{s}" for s in ("maximum_likelihood", "outliers", "what_a_loss_is")),
+        *(f"foundations/{s}" for s in ("landscape",)),
+        *(f"foundations/{s}" for s in ("outliers",)),
         "foundations/weights_masks_means",
     }
 )

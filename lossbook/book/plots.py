@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Table", "bars", "curves", "loss_and_gradient"]
+__all__ = ["Table", "bands", "bars", "curves", "descents", "loss_and_gradient"]
 
 # Okabe and Ito's colors, told apart by readers with any color vision.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
@@ -190,6 +190,123 @@ def bars(
         )
         .properties(description=f"{alt_text} {listed}.")
     )
+
+
+def descents(
+    rings: Sequence[Tensor],
+    paths: Mapping[float, Tensor],
+    *,
+    at: float,
+    slider: str,
+    x: tuple[str, float, float],
+    y: tuple[str, float, float],
+    alt_text: str,
+) -> alt.LayerChart:
+    """Draw paths over rings of equal loss, one path at a time, chosen by a slider.
+
+    Args:
+        rings: The points of each ring, shape `(2, K)`.
+        paths: For each of equally spaced values of the slider, the points, shape `(K, 2)`.
+        at: The value that the chart starts with.
+        slider: Its name.
+        x: Title and ends of the horizontal axis.
+        y: Title and ends of the vertical axis.
+        alt_text: What the chart shows, in a sentence; the ends of the path are added.
+
+    Returns:
+        A map.
+    """
+    line = {
+        "x": alt.X("x:Q", title=x[0], scale=alt.Scale(domain=list(x[1:]))),
+        "y": alt.Y("y:Q", title=y[0], scale=alt.Scale(domain=list(y[1:]))),
+        "order": alt.Order("k:Q"),
+    }
+    around = [
+        {"ring": i, "k": k, "x": a, "y": b}
+        for i, ring in enumerate(rings)
+        for k, (a, b) in enumerate(zip(_short(ring[0]), _short(ring[1]), strict=True))
+    ]
+    steps = [
+        {"value": value, "k": k, "x": a, "y": b}
+        for value, path in paths.items()
+        for k, (a, b) in enumerate(zip(_short(path[:, 0]), _short(path[:, 1]), strict=True))
+    ]
+    values = list(paths)
+    binding = alt.binding_range(
+        min=values[0], max=values[-1], step=round(values[1] - values[0], 6), name=f"{slider} "
+    )
+    surface = alt.Chart(alt.Data(values=around)).mark_line(
+        filled=True, clip=True, opacity=0.15, color=COLORS[0]
+    )
+    walk = alt.Chart(alt.Data(values=steps)).mark_line(
+        clip=True, point={"color": COLORS[1], "size": 25}, strokeJoin="round", color=COLORS[1]
+    )
+    walk = walk.add_params(alt.param(name="shown", value=at, bind=binding))
+    walk = walk.transform_filter("abs(datum.value - shown) < 1e-6")
+    (a, b), (c, d) = paths[at][0].tolist(), paths[at][-1].tolist()
+    described = (
+        f"{alt_text} At {slider} {at:g} it goes from ({a:.2f}, {b:.2f}) to ({c:.2f}, {d:.2f})."
+    )
+    return (surface.encode(detail="ring:N", **line) + walk.encode(**line)).properties(
+        description=described
+    )
+
+
+def bands(
+    side: Sequence[float] | Tensor,
+    heights: Tensor,
+    edges: Sequence[float],
+    places: Mapping[str, tuple[float, float]],
+    *,
+    x_title: str,
+    y_title: str,
+    alt_text: str,
+) -> alt.LayerChart:
+    """Draw a surface over a square as bands of height, with named places on it.
+
+    Args:
+        side: The equally spaced points of either axis.
+        heights: The surface, shape `(K, K)`, the first dimension along the horizontal axis.
+        edges: Where one band ends and the next begins.
+        places: Names and positions.
+        x_title: What the horizontal axis is.
+        y_title: What the vertical axis is.
+        alt_text: What the chart shows.
+
+    Returns:
+        A map.
+    """
+    along = _short(side)
+    half = (along[1] - along[0]) / 2
+    lowest = [0.0, *edges]
+    tiles = []
+    for u, row in zip(along, np.searchsorted(edges, heights.detach().numpy()), strict=True):
+        for band, run in itertools.groupby(range(len(along)), key=row.__getitem__):
+            first, *_, last = [*run] * 2
+            ends = {"v": along[first] - half, "v2": along[last] + half}
+            tiles.append({"u": u - half, "u2": u + half, **ends, "loss": lowest[band]})
+    frame = alt.Scale(domain=[along[0] - half, along[-1] + half], nice=False)
+    shades = np.linspace(0.02, 0.5, len(lowest)).round(3).tolist()
+    surface = (
+        alt.Chart(alt.Data(values=tiles))
+        .mark_rect(color=COLORS[0])
+        .encode(
+            alt.X("u:Q", title=x_title, scale=frame),
+            alt.Y("v:Q", title=y_title, scale=frame),
+            alt.Opacity(
+                "loss:Q",
+                scale=alt.Scale(type="threshold", domain=list(edges), range=shades),
+                legend=alt.Legend(columns=3),
+            ),
+            x2="u2:Q",
+            y2="v2:Q",
+        )
+    )
+    named = [{"u": u, "v": v, "name": name} for name, (u, v) in places.items()]
+    marks = alt.Chart(alt.Data(values=named)).encode(x="u:Q", y="v:Q")
+    dots = marks.mark_point(color=COLORS[1], filled=True, size=60, opacity=1)
+    names = marks.mark_text(dx=10, dy=-10, color=INK).encode(text="name:N")
+    return (surface + dots + names).properties(description=alt_text)
 
 
 class Table:
