@@ -224,12 +224,12 @@ def descents(
     around = [
         {"ring": i, "k": k, "x": a, "y": b}
         for i, ring in enumerate(rings)
-        for k, (a, b) in enumerate(zip(_short(ring[0]), _short(ring[1]), strict=True))
+        for k, (a, b) in enumerate(zip(_rounded(ring[0]), _rounded(ring[1]), strict=True))
     ]
     steps = [
         {"value": value, "k": k, "x": a, "y": b}
         for value, path in paths.items()
-        for k, (a, b) in enumerate(zip(_short(path[:, 0]), _short(path[:, 1]), strict=True))
+        for k, (a, b) in enumerate(zip(_rounded(path[:, 0]), _rounded(path[:, 1]), strict=True))
     ]
     values = list(paths)
     binding = alt.binding_range(
@@ -276,7 +276,7 @@ def bands(
     Returns:
         A map.
     """
-    along = _short(side)
+    along = _rounded(side)
     half = (along[1] - along[0]) / 2
     lowest = [0.0, *edges]
     tiles = []

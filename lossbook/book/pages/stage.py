@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, charts, cite, errata, facts, notebook, speed, tex
+from lossbook.book.pages import card, cite, errata, facts, notebook, speed, tex
 from lossbook.book.peers import PEERS
-from lossbook.book.runs import seeds
+from lossbook.book.runs import charts, seeds
 from lossbook.book.runs.chapters import (
     BUILD,
     DOCS,
