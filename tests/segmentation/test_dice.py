@@ -185,7 +185,7 @@ def test_values_by_hand():
     # 2 sum p t = 3; the sizes are 2 and 2, squared 1.5 and 2.
     assert dice_loss(p, t, smooth=0.0).item() == 1 - 3 / 4
     assert dice_loss(p, t, smooth=0.0, squared=True).item() == 0.5 / 3.5
-    assert dice_loss(p, t, smooth=1.0).item() == 1 - 4 / 5
+    assert dice_loss(p, t, smooth=1.0).item() == 1 / 5
 
 
 def test_an_empty_mask():
