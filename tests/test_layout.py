@@ -35,9 +35,8 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "ranking": ("margin_ranking",),
         "embedding": (
-            *("arcface", "center", "contrastive", "cosine", "ge2e", "info_nce"),
+            *("arcface", "center", "cosine", "ge2e", "info_nce"),
             *("multiple_negatives_ranking", "triplet"),
         ),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
