@@ -213,7 +213,11 @@ def cases():
                 ((ROWS, LABELS, IOUS[:1]), {}, r"ious of shape \(2,\), got \(1,\)"),
                 ((ROWS, LABELS, IOUS[:, None]), {}, r"ious of shape \(2,\), got \(2, 1\)"),
                 ((ROWS, LABELS, IOUS[0]), {}, r"ious of shape \(2,\), got \(\)"),
-                ((ROWS, LABELS.byte(), IOUS), {}, r"labels.long\(\), got torch.uint8"),
+                (
+                    (ROWS, LABELS.byte(), IOUS),
+                    {},
+                    r"dtype int64 \(labels.long\(\)\), got torch.uint8",
+                ),
                 (given, {"eta": -0.5}, "eta >= 0, got -0.5"),
                 (given, {"eta": IOUS}, r"eta of shape \(\), got \(2,\)"),
                 (given, {"eta": math.nan}, "eta >= 0, got nan"),

@@ -275,7 +275,11 @@ def cases():
                 ),
                 ((ZEROS, SCORES, ZEROS, NONE[0]), {}, r"labels of shape \(2, 3\), got \(3,\)"),
                 ((ZEROS.long(), SCORES, ZEROS, NONE), {}, "floating box_offsets, got torch.int64"),
-                ((ZEROS, SCORES, ZEROS, NONE.byte()), {}, r"labels.long\(\), got torch.uint8"),
+                (
+                    (ZEROS, SCORES, ZEROS, NONE.byte()),
+                    {},
+                    r"dtype int64 \(labels.long\(\)\), got torch.uint8",
+                ),
                 (given, {"alpha": torch.ones(2)}, r"alpha of shape \(\), got \(2,\)"),
                 (given, {"negative_ratio": torch.ones(2)}, r"negative_ratio .* got shape \(2,\)"),
                 (given, {"alpha": -1.0}, "alpha >= 0, got -1.0"),

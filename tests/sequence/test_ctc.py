@@ -214,7 +214,11 @@ def cases():
             errors=[
                 ((X[0], Y, TIMES, SIZES), {}, r"shape \(N, T, C\), got torch.float64 \(3, 4\)"),
                 ((X.long(), Y, TIMES, SIZES), {}, "floating logits .* got torch.int64"),
-                ((X, Y.byte(), TIMES, SIZES), {}, r"labels.long\(\), got torch.uint8"),
+                (
+                    (X, Y.byte(), TIMES, SIZES),
+                    {},
+                    r"dtype int64 \(labels.long\(\)\), got torch.uint8",
+                ),
                 ((X, Y[0], TIMES, SIZES), {}, r"labels of shape \(2, L\), got \(2,\)"),
                 ((X, Y[:1], TIMES, SIZES), {}, r"labels of shape \(2, L\), got \(1, 2\)"),
                 ((X, Y, TIMES[:1], SIZES), {}, r"logit_lengths of shape \(2,\), got \(1,\)"),
