@@ -281,7 +281,11 @@ def cases():
                     r"dtype int64 \(labels.long\(\)\), got torch.uint8",
                 ),
                 (given, {"alpha": torch.ones(2)}, r"alpha of shape \(\), got \(2,\)"),
-                (given, {"negative_ratio": torch.ones(2)}, r"negative_ratio .* got shape \(2,\)"),
+                (
+                    given,
+                    {"negative_ratio": torch.ones(2)},
+                    r"negative_ratio of shape \(\), got \(2,\)",
+                ),
                 (given, {"alpha": -1.0}, "alpha >= 0, got -1.0"),
                 (given, {"alpha": math.nan}, "alpha >= 0, got nan"),
                 (given, {"negative_ratio": -1.0}, "negative_ratio >= 0, got -1.0"),
