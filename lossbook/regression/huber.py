@@ -11,6 +11,86 @@ from torch import Tensor
 __all__ = ["huber_loss", "smooth_l1_loss"]
 
 
+class _Huber(torch.autograd.Function):
+    """c (r - c / 2), where c is r clipped to [-delta, delta]: also the slope, two passes."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(r: Tensor, delta: Any) -> Tensor:
+        clipped = r.clamp(-delta, delta)
+        return torch.sub(r, clipped, alpha=0.5).mul_(clipped)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Any], _: Tensor) -> None:
+        _keep(ctx, *inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        r, delta = _kept(ctx)
+        to_delta = (r.abs() - delta).clamp_min(0) if ctx.needs_input_grad[1] else None
+        return (
+            gradient * r.clamp(-delta, delta) if ctx.needs_input_grad[0] else None,
+            None if to_delta is None else (gradient * to_delta).sum(),
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, to_r: Tensor | None, to_delta: Tensor | None) -> Tensor:
+        r, delta = _kept(ctx)
+        change = torch.zeros_like(r) if to_r is None else to_r * r.clamp(-delta, delta)
+        return change if to_delta is None else change + to_delta * (r.abs() - delta).clamp_min(0)
+
+
+class _SmoothL1(torch.autograd.Function):
+    """c (r - beta c / 2), where the slope c is r / beta clipped to [-1, 1]; at beta = 0 the sign."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(r: Tensor, beta: float | Tensor) -> Tensor:
+        clipped = _in_betas(r, beta)
+        if isinstance(beta, Tensor):
+            return (r - beta / 2 * clipped).mul_(clipped)
+        return torch.sub(r, clipped, alpha=beta / 2).mul_(clipped)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Any], _: Tensor) -> None:
+        _keep(ctx, *inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        clipped = _in_betas(*_kept(ctx))
+        return (
+            gradient * clipped if ctx.needs_input_grad[0] else None,
+            (gradient * clipped.square() / -2).sum() if ctx.needs_input_grad[1] else None,
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, to_r: Tensor | None, to_beta: Tensor | None) -> Tensor:
+        clipped = _in_betas(*_kept(ctx))
+        change = torch.zeros_like(clipped) if to_r is None else to_r * clipped
+        return change if to_beta is None else change - to_beta * clipped.square() / 2
+
+
+def _in_betas(r: Tensor, beta: float | Tensor) -> Tensor:
+    least = torch.finfo(r.dtype).tiny
+    return (r / (beta.clamp_min(least) if isinstance(beta, Tensor) else max(beta, least))).clamp(
+        -1, 1
+    )
+
+
+def _keep(ctx: Any, r: Tensor, setting: float | Tensor) -> None:
+    learned = isinstance(setting, Tensor)
+    ctx.number = None if learned else setting
+    ctx.save_for_backward(r, setting if learned else None)
+    ctx.save_for_forward(r, setting if learned else None)
+
+
+def _kept(ctx: Any) -> tuple[Tensor, Any]:
+    r, setting = ctx.saved_tensors
+    return r, ctx.number if setting is None else setting
+
+
 def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float | Tensor = 1.0) -> Tensor:
     """Huber loss, one value per element.
 
@@ -59,9 +139,11 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float | Tensor = 
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
     residuals = predictions.to(wide) - targets.to(wide)
-    bound: Any = delta if isinstance(delta, Tensor) else min(delta, torch.finfo(wide).max)
-    clipped = residuals.clamp(-bound, bound)
-    return (clipped * (residuals - clipped / 2)).to(predictions.dtype)
+    bound = delta.to(wide) if isinstance(delta, Tensor) else min(delta, torch.finfo(wide).max)
+    # Compiled code fuses the slope itself.
+    huber = _Huber.forward if torch.compiler.is_compiling() else _Huber.apply
+    losses: Tensor = huber(residuals, bound)
+    return losses.to(predictions.dtype)
 
 
 def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
@@ -110,12 +192,7 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float | Tensor
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
     residuals = predictions.to(wide) - targets.to(wide)
-    ends = torch.finfo(wide)
-    if isinstance(beta, Tensor):
-        # The slope that beta has through `clipped` is 0 times r - beta * clipped, or cut off.
-        width: float | Tensor = beta.detach().to(wide).clamp_min(ends.tiny)
-    else:
-        beta = min(beta, ends.max)
-        width = max(beta, ends.tiny)
-    clipped = (residuals / width).clamp(-1, 1)  # At beta = 0 the sign.
-    return (clipped * (residuals - beta * clipped / 2)).to(predictions.dtype)
+    beta = beta.to(wide) if isinstance(beta, Tensor) else min(beta, torch.finfo(wide).max)
+    smooth = _SmoothL1.forward if torch.compiler.is_compiling() else _SmoothL1.apply
+    losses: Tensor = smooth(residuals, beta)
+    return losses.to(predictions.dtype)

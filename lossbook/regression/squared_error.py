@@ -3,10 +3,37 @@
 Chapter: https://lossbook.example/regression/squared_error/
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 __all__ = ["squared_error"]
+
+
+class _Square(torch.autograd.Function):
+    """r^2, whose slope 2 r is one pass over memory; torch's own takes three."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(r: Tensor) -> Tensor:
+        return r * r
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (r,) = ctx.saved_tensors
+        return torch.addcmul(r.new_zeros(()), r, gradient, value=2)
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor) -> Tensor:
+        (r,) = ctx.saved_tensors
+        return torch.addcmul(r.new_zeros(()), r, change, value=2)
 
 
 def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
@@ -48,4 +75,7 @@ def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
     residuals = predictions.to(wide) - targets.to(wide)
-    return residuals.square().to(predictions.dtype)
+    # Compiled code fuses the slope itself.
+    square = _Square.forward if torch.compiler.is_compiling() else _Square.apply
+    losses: Tensor = square(residuals)
+    return losses.to(predictions.dtype)
