@@ -33,6 +33,7 @@ ANSWERS = {
         for n, d in ((5, 3), (40, 8)):
             rows = torch.from_numpy(draw.normal(0.5, 1, (n, d)) * draw.lognormal(0, 2, (n, 1)))
             u = torch.as_tensor(center(rows)).double().requires_grad_()
+            assert u.shape == (d,), f"expected a vector of {d}, got {tuple(u.shape)}"
             assert abs(u.norm() - 1) < 1e-6, "it is no unit vector"
             loss = cosine_distance(u.expand_as(rows), rows).mean()
             (slope,) = torch.autograd.grad(loss, u)
