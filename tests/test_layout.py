@@ -36,7 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "embedding": (
-            *("arcface", "center", "cosine", "ge2e", "info_nce"),
+            *("arcface", "center", "ge2e", "info_nce"),
             *("multiple_negatives_ranking", "triplet"),
         ),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
