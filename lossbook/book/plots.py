@@ -15,6 +15,7 @@ __all__ = ["Table", "bands", "bars", "curves", "descents", "loss_and_gradient"]
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4]]
 INK = "#1b1b1f"
+MAP = 300  # Either side of a map, on a wide page and on a narrow one: its angles are true.
 
 
 def _theme() -> dict[str, Any]:
@@ -248,7 +249,7 @@ def descents(
         f"{alt_text} At {slider} {at:g} it goes from ({a:.2f}, {b:.2f}) to ({c:.2f}, {d:.2f})."
     )
     return (surface.encode(detail="ring:N", **line) + walk.encode(**line)).properties(
-        description=described
+        width=MAP, height=MAP, description=described
     )
 
 
@@ -306,7 +307,7 @@ def bands(
     marks = alt.Chart(alt.Data(values=named)).encode(x="u:Q", y="v:Q")
     dots = marks.mark_point(color=COLORS[1], filled=True, size=60, opacity=1)
     names = marks.mark_text(dx=10, dy=-10, color=INK).encode(text="name:N")
-    return (surface + dots + names).properties(description=alt_text)
+    return (surface + dots + names).properties(width=MAP, height=MAP, description=alt_text)
 
 
 class Table:
