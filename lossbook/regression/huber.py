@@ -42,7 +42,7 @@ class _Huber(torch.autograd.Function):
 
 
 class _SmoothL1(torch.autograd.Function):
-    """c (r - beta c / 2), where the slope c is r / beta clipped to [-1, 1]; at beta = 0 the sign."""
+    """c (r - beta c / 2): the slope c is r / beta clipped to [-1, 1], at beta = 0 the sign."""
 
     generate_vmap_rule = True
 
