@@ -41,8 +41,8 @@ OWED = frozenset(
     for family, stems in {
         "ranking": ("margin_ranking",),
         "embedding": (
-            *("arcface", "center", "contrastive", "cosine", "ge2e", "info_nce"),
-            *("multiple_negatives_ranking", "triplet"),
+            *("arcface", "contrastive", "cosine", "ge2e", "info_nce"),
+            "multiple_negatives_ranking",
         ),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
