@@ -51,7 +51,6 @@ OLD_FORMAT = frozenset(
         *(f"classification/{s}" for s in ("bi_tempered", "binary_cross_entropy", "hinge", "poly")),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
         *(f"foundations/{s}" for s in ("outliers", "weights_masks_means")),
-        *(f"regression/{s}" for s in ("absolute_error", "poisson_nll")),
     }
 )
 LONGEST_OPEN = 3  # Lines of code that may stand open before the first figure.
