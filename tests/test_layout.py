@@ -53,8 +53,8 @@ OWED = frozenset(
 OLD_FORMAT = frozenset(
     {
         *(f"regression/{s}" for s in ("absolute_error", "huber", "poisson_nll", "squared_error")),
-        *(f"classification/{s}" for s in ("bi_tempered", "binary_cross_entropy")),
-        *(f"classification/{s}" for s in ("hinge", "poly")),
+        *(f"classification/{s}" for s in ("bi_tempered",)),
+        *(f"classification/{s}" for s in ("hinge",)),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
         *(f"foundations/{s}" for s in ("gradient_descent", "landscape", "last_layers")),
         *(f"foundations/{s}" for s in ("maximum_likelihood", "outliers", "what_a_loss_is")),
