@@ -41,7 +41,7 @@ OWED = frozenset(
     for family, stems in {
         "ranking": ("margin_ranking",),
         "embedding": (
-            *("arcface", "contrastive", "cosine", "ge2e", "info_nce"),
+            *("contrastive", "cosine", "ge2e", "info_nce"),
             "multiple_negatives_ranking",
         ),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
