@@ -41,7 +41,7 @@ OWED = frozenset(
     for family, stems in {
         "ranking": ("margin_ranking",),
         "embedding": (
-            *("arcface", "center", "contrastive", "cosine", "ge2e"),
+            *("arcface", "center", "contrastive", "cosine"),
             *("multiple_negatives_ranking", "triplet"),
         ),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
