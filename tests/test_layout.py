@@ -35,7 +35,7 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "embedding": ("ge2e", "info_nce", "multiple_negatives_ranking"),
+        "embedding": ("multiple_negatives_ranking",),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual", "total_variation"),
