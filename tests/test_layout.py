@@ -54,7 +54,6 @@ OLD_FORMAT = frozenset(
     {
         *(f"regression/{s}" for s in ("absolute_error", "huber", "poisson_nll", "squared_error")),
         *(f"classification/{s}" for s in ("bi_tempered",)),
-        *(f"classification/{s}" for s in ("hinge",)),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
         *(f"foundations/{s}" for s in ("gradient_descent", "landscape", "last_layers")),
         *(f"foundations/{s}" for s in ("maximum_likelihood", "outliers", "what_a_loss_is")),
