@@ -49,7 +49,7 @@ OWED = frozenset(
 OLD_FORMAT = frozenset(
     {
         *(f"classification/{s}" for s in ("bi_tempered",)),
-        *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
+        *(f"distribution/{s}" for s in ("distillation", "earth_mover")),
         *(f"foundations/{s}" for s in ("outliers", "weights_masks_means")),
     }
 )
