@@ -55,7 +55,7 @@ OLD_FORMAT = frozenset(
         *(f"classification/{s}" for s in ("bi_tempered", "binary_cross_entropy", "cross_entropy")),
         *(f"classification/{s}" for s in ("hinge", "poly")),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover", "kl_divergence")),
-        *(f"foundations/{s}" for s in ("outliers", "weights_masks_means")),
+        *(f"foundations/{s}" for s in ("weights_masks_means",)),
     }
 )
 LONGEST_OPEN = 3  # Lines of code that may stand open before the first figure.
