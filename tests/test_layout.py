@@ -50,7 +50,7 @@ OLD_FORMAT = frozenset(
     {
         *(f"classification/{s}" for s in ("bi_tempered",)),
         *(f"distribution/{s}" for s in ("distillation", "earth_mover")),
-        *(f"foundations/{s}" for s in ("outliers", "weights_masks_means")),
+        *(f"foundations/{s}" for s in ("weights_masks_means",)),
     }
 )
 LONGEST_OPEN = 3  # Lines of code that may stand open before the first figure.
