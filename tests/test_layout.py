@@ -49,7 +49,6 @@ OWED = frozenset(
 OLD_FORMAT = frozenset(
     {
         *(f"classification/{s}" for s in ("bi_tempered",)),
-        *(f"distribution/{s}" for s in ("distillation", "earth_mover")),
         *(f"foundations/{s}" for s in ("weights_masks_means",)),
     }
 )

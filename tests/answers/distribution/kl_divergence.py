@@ -66,7 +66,7 @@ ANSWERS = {
             best = one_for_all(many, reverse=reverse).detach().requires_grad_()
             total = loss(best.expand(5, 4, 7).flatten(0, 1), many.flatten(0, 1)).mean()
             (slope,) = torch.autograd.grad(total, best)
-            assert slope.abs().max() < 1e-6, f"not the nearest to five, reverse={reverse}"
+            assert slope.abs().max() < 1e-6, f"of five, reverse={reverse}, it is not the nearest"
         """,
         wrong=(
             # The mean of the logits, whatever the direction.
