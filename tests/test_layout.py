@@ -49,7 +49,6 @@ OWED = frozenset(
 OLD_FORMAT = frozenset(
     {
         *(f"classification/{s}" for s in ("bi_tempered",)),
-        *(f"foundations/{s}" for s in ("weights_masks_means",)),
     }
 )
 LONGEST_OPEN = 3  # Lines of code that may stand open before the first figure.
