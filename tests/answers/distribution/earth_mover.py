@@ -44,7 +44,7 @@ ANSWERS = {
         p, q = torch.from_numpy(experiments.rng(7).dirichlet(np.ones(9), 2))
         way = (torch.arange(9)[:, None] - torch.arange(9)).abs()
         less = earth_mover_distance(p[None], q[None])
-        assert abs((torch.as_tensor(plan(p, q)) * way).sum() - less) < 1e-9, "of nine bins, more work"
+        assert abs((torch.as_tensor(plan(p, q)) * way).sum() - less) < 1e-9, "too much work"
         assert torch.allclose(torch.as_tensor(plan(p, p)), p.diag()), "what is in place stays"
         """,
         wrong=(
