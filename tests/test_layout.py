@@ -52,7 +52,7 @@ OWED = frozenset(
 OLD_FORMAT = frozenset(
     {
         *(f"regression/{s}" for s in ("absolute_error", "huber", "poisson_nll", "squared_error")),
-        *(f"classification/{s}" for s in ("bi_tempered", "binary_cross_entropy", "cross_entropy")),
+        *(f"classification/{s}" for s in ("binary_cross_entropy", "cross_entropy")),
         *(f"classification/{s}" for s in ("hinge", "poly")),
         *(f"foundations/{s}" for s in ("outliers", "weights_masks_means")),
     }
