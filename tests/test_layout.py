@@ -46,11 +46,7 @@ OWED = frozenset(
 )
 
 # Chapters that are not yet brought to the format of `form`. The list can only shrink.
-OLD_FORMAT = frozenset(
-    {
-        *(f"classification/{s}" for s in ("bi_tempered",)),
-    }
-)
+OLD_FORMAT: frozenset[str] = frozenset()
 LONGEST_OPEN = 3  # Lines of code that may stand open before the first figure.
 
 JUPYTER = {
