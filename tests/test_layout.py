@@ -323,7 +323,7 @@ def fence(block: Fence) -> Iterator[str]:
         yield "a fence in a fence: the first is not closed"
     title = re.fullmatch(r'py title="(.+)"', info)
     included = re.fullmatch(r'--8<-- "(.+)"\n', code)
-    if "--8<--" in code and (not title or not included or title[1] != included[1]):
+    if ("--8<--" in code or title) and not (title and included and title[1] == included[1]):
         yield "a file must be shown whole, in a py fence that has its path for a title"
     if included and not (ROOT / included[1]).is_file():
         yield f"shows {included[1]}, which is not there"
@@ -976,6 +976,7 @@ def test_a_reference_caught(change, paper, expected):
         (('py title="lossbook/regression/huber.py"', "py"), "shown whole"),
         (('py title="lossbook/regression/huber.py"', 'py title="huber.py"'), "shown whole"),
         (('--8<-- "', 'import math\n--8<-- "'), "shown whole"),
+        (('--8<-- "', '--8 < --"'), "shown whole"),
         (("from lossbook import huber_loss\n", "x = 1\n" * 17), "a cell of 17 statements"),
         (
             ("from lossbook import huber_loss\n", "x = [\n" + "1,\n" * 27 + "]\n"),
