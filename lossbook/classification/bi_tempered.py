@@ -283,6 +283,9 @@ def bi_tempered_loss(
     d = log_p - log_q
     scale = (power * log_q).exp()
     near = scale * _divergence(d.clamp_max(1), t1)
+    # At t1 = 1 a class that is ruled out costs infinity, or nothing where its target is 0.
+    lost = cut & (t1 == 1)
+    log_p = log_p.masked_fill(lost, 0)
     surprises = q * (log_q * _series((1 - t1) * log_q, 1) - log_p * _series((1 - t1) * log_p, 1))
     losses = torch.where((d < 1) & (q > 0), near, surprises + powers - scale / power)
-    return losses.masked_fill(cut & (q > 0) & (t1 == 1), math.inf).sum(1).to(logits.dtype)
+    return losses.masked_fill(lost & (q > 0), math.inf).sum(1).to(logits.dtype)
