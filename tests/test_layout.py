@@ -35,7 +35,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "embedding": ("multiple_negatives_ranking",),
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual", "total_variation"),

@@ -5,16 +5,19 @@ streams do not change between releases. The environment variable LOSSBOOK_SHIFT 
 that what a chapter claims can be tried on other draws.
 """
 
+import ast
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["breast_cancer", "diabetes", "digits", "fit", "mlp", "rng", "split"]
+__all__ = ["breast_cancer", "diabetes", "digits", "docstrings", "fit", "mlp", "rng", "split"]
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -47,6 +50,37 @@ def diabetes() -> tuple[Tensor, Tensor]:
     """442 patients: 10 standardized measurements, and the disease's progress after a year."""
     x, y = _load("diabetes")
     return (x - x.mean(0)) / x.std(0), y.float()
+
+
+@cache
+def docstrings() -> list[tuple[str, str, str]]:
+    """File, name and first sentence of the docstring of about 1,700 public functions.
+
+    They are read, not imported, from Python's own library and from NumPy, and sorted by name. Of
+    functions with the same name the first is kept. Other releases of the two have other sentences.
+    """
+    python, numpy = Path(os.__file__).parent, Path(np.__file__).parent
+    sources = [
+        *(python / package for package in ("asyncio", "email", "http", "importlib")),
+        *(python / package for package in ("logging", "multiprocessing", "urllib", "xml")),
+        *(python / f"{m}.py" for m in ("calendar", "configparser", "contextlib", "datetime")),
+        *(python / f"{m}.py" for m in ("ftplib", "inspect", "ipaddress", "mailbox", "pathlib")),
+        *(python / f"{m}.py" for m in ("shutil", "smtplib", "ssl", "statistics", "tarfile")),
+        *(python / f"{m}.py" for m in ("threading", "typing", "zipfile")),
+        *(numpy / package for package in ("fft", "lib", "linalg", "ma", "polynomial")),
+    ]
+    found: dict[str, tuple[str, str, str]] = {}
+    for source in sources:
+        for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            if "tests" in file.parts or not file.exists():
+                continue
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+                    text = re.split(r"\n\n|(?<=\.)\s", ast.get_docstring(node) or "")[0]
+                    if 15 < len(text) < 150:
+                        line = " ".join(text.split())
+                        found.setdefault(node.name, (file.stem, node.name, line))
+    return sorted(found.values(), key=lambda row: row[1])
 
 
 def split(
