@@ -100,10 +100,9 @@ def _escort(log_p: Tensor, t: float | Tensor, dim: int) -> Tensor:
 def _slope_by_t(log_p: Tensor, t: float | Tensor, dim: int) -> Tensor:
     # At a fixed a - lambda it is (e^z - 1 - z) / (t - 1)^2 with z = (t - 1) log p; lambda moves so
     # that the changes of p cancel.
+    p, powers = log_p.exp(), _powers(log_p, t)
     log_p = log_p.masked_fill(log_p == -math.inf, 0)
-    powers = _powers(log_p, t)
     bare = log_p**2 * _series((t - 1) * log_p, 2)
-    p = log_p.exp()
     shift = (p * bare).sum(dim, keepdim=True) / (p * powers).sum(dim, keepdim=True)
     return bare - powers * shift
 
