@@ -54,7 +54,7 @@ def diabetes() -> tuple[Tensor, Tensor]:
 
 @cache
 def docstrings() -> list[tuple[str, str, str]]:
-    """File, name and first sentence of the docstring of about 1,700 public functions.
+    """File, name and first sentence of the docstring of about 1,900 public functions.
 
     They are read, not imported, from Python's own library and from NumPy, and sorted by name. Of
     functions with the same name the first is kept. Other releases of the two have other sentences.

@@ -58,6 +58,13 @@ ANSWERS = {
                 losses = [multiple_negatives_ranking_loss(*row, scale=scale) for row in rows]
                 return torch.cat(losses)
             """,
+            # The mean of each anchor's negatives, as if it were one.
+            """
+            def own_negatives(anchors, positives, negatives, scale):
+                u, v, n = (F.normalize(x, dim=-1) for x in (anchors, positives, negatives.mean(1)))
+                scores = scale * torch.cat([u @ v.T, (u * n).sum(1, keepdim=True)], dim=1)
+                return F.cross_entropy(scores, torch.arange(len(u)), reduction="none")
+            """,
             # Dot products with the negatives.
             """
             def own_negatives(anchors, positives, negatives, scale):
