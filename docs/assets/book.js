@@ -73,6 +73,8 @@ const lossbook = (() => {
     }
   }
 
+  document.addEventListener("toggle", start, true);  // What was folded has a width only now.
+
   // Both themes cut the end of what they copy; a shown file is copied to the byte, and of a
   // doctest what one types.
   document.addEventListener("click", event => {

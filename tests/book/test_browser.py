@@ -317,7 +317,7 @@ WIDE = {"width": 1440, "height": 900}
 )
 def test_the_formula_is_seen_without_scrolling_far(visit, path, viewport, highest):
     page = visit(path, viewport=viewport)
-    if page.locator("article div.math").count():
+    if not path.startswith("foundations/"):  # They answer in words.
         assert page.locator("article div.math").first.bounding_box()["y"] < highest
 
 
