@@ -272,8 +272,11 @@ async def _execute(chapter: Chapter, seconds: int) -> tuple[list[Result], list[s
                 else:
                     await client.async_execute_cell(notebook.cells[-1], len(cells) - 1)
                     needs = notebook.cells[-1].outputs[0]["data"][NEEDS]
-        # nbclient asserts, as it ends, that a kernel which it has lost is there.
-        except (CellExecutionError, CellTimeoutError, RuntimeError, AssertionError) as error:
+        # nbclient ends a kernel that it has lost with an assertion or a missing attribute.
+        except (
+            *(CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError),
+            *(AssertionError, AttributeError),
+        ) as error:
             for result in results:
                 result.error = result.error or f"the kernel failed: {_ANSI.sub('', str(error))}"
     return results, needs
