@@ -29,7 +29,7 @@ def near(rng):
     shares = np.array([0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0])[:, None]
     targets = rng.integers(0, 2, (8, 3))
     leads = np.where(
-        shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=(8, 3)), 100.0
+        shares > 0, np.log(1 / shares.clip(1e-9) - 1) + rng.uniform(size=(8, 3)), 800.0
     )
     return real(leads * (2 * targets - 1)), real(targets)
 
