@@ -149,7 +149,9 @@ def cases():
                 "contrast of 1e-4": (1e-4 * SPOT, 1e-4 * STEP),
                 "an image of one pixel": (real([[[[0.5]]]]), real([[[[2.0]]]])),
             },
-            domains={0: (0.0, 1.0), 1: (0.0, 1.0)},
+            # As drawn: the slope of a direction is one over its length, which no dtype holds at 1e-308,
+            # nor half precision at 6e-8.
+            domains={0: None, 1: None},
             invariances={
                 **TURNS,
                 "contrast and brightness of the image": lambda m, i: (m, 3 - 7 * i),
