@@ -149,8 +149,8 @@ def cases():
                 "contrast of 1e-4": (1e-4 * SPOT, 1e-4 * STEP),
                 "an image of one pixel": (real([[[[0.5]]]]), real([[[[2.0]]]])),
             },
-            # As drawn: the slope of a direction is one over its length, which no dtype holds at 1e-308,
-            # nor half precision at 6e-8.
+            # As drawn: the slope of a direction is one over its length, which no dtype holds at
+            # 1e-308, nor half precision at 6e-8.
             domains={0: None, 1: None},
             invariances={
                 **TURNS,
