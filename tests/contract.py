@@ -684,7 +684,13 @@ def check_extremes(case: Case, _: Options) -> dict[str, Part]:
         fits = truth.abs() < torch.finfo(dtype).max
         measure.finite([values[fits]], f"{dtype}, value, {where}")
         if fits.all():
-            gradients = differentiate(case, inputs, settings)[1]
+            slopes = differentiate(case, wide, settings)[1]
+            gradients = [
+                slope[~(exact.isfinite() & (exact.abs() > torch.finfo(dtype).max))]
+                for slope, exact in zip(
+                    differentiate(case, inputs, settings)[1], slopes, strict=True
+                )
+            ]
             measure.finite(gradients, f"{dtype}, gradient, {where}")
 
     def look(dtype: torch.dtype, measure: Measure) -> None:

@@ -8,7 +8,7 @@ that what a chapter claims can be tried on other draws.
 import ast
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["breast_cancer", "diabetes", "digits", "docstrings", "fit", "mlp", "rng", "split"]
+__all__ = [
+    *("breast_cancer", "diabetes", "digits", "docstrings", "picture"),
+    *("convolutions", "fit", "mlp", "rng", "split"),
+]
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -50,6 +53,19 @@ def diabetes() -> tuple[Tensor, Tensor]:
     """442 patients: 10 standardized measurements, and the disease's progress after a year."""
     x, y = _load("diabetes")
     return (x - x.mean(0)) / x.std(0), y.float()
+
+
+@cache
+def picture(name: str) -> Tensor:
+    """A picture that ships with scikit-image: shape `(H, W)` or `(H, W, 3)`, values in [0, 1].
+
+    Among them are brick, camera, cell, chelsea, coffee, coins, grass, gravel, horse, page, retina
+    and text.
+    """
+    from skimage import data
+
+    values = torch.from_numpy(np.array(getattr(data, name)()))
+    return values / 255 if values.dtype == torch.uint8 else values.float()
 
 
 @cache
@@ -94,16 +110,29 @@ def split(
 
 def mlp(*sizes: int, seed: int) -> nn.Sequential:
     """A network of linear layers and ReLUs, its weights drawn with He's variance."""
+    layers = [nn.Linear(i, o, device="meta") for i, o in pairwise(sizes)]
+    return _drawn(layers, seed)
+
+
+def convolutions(*channels: int, seed: int, size: int = 3) -> nn.Sequential:
+    """A network of convolutions that keep height and width, and ReLUs, drawn as in `mlp`."""
+    pairs = pairwise(channels)
+    layers = [nn.Conv2d(i, o, size, padding="same", device="meta") for i, o in pairs]
+    return _drawn(layers, seed)
+
+
+def _drawn(layers: Sequence[nn.Linear | nn.Conv2d], seed: int) -> nn.Sequential:
     draw = rng(seed)
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(sizes):
-        linear = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
-        weight = draw.normal(0, np.sqrt(2 / fan_in), (fan_out, fan_in))
+    parts: list[nn.Module] = []
+    for layer in layers:
+        layer = layer.to_empty(device="cpu")
+        weight, bias = layer.parameters()
+        drawn = draw.normal(0, np.sqrt(2 / weight[0].numel()), tuple(weight.shape))
         with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(weight))
-            linear.bias.zero_()
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+            weight.copy_(torch.from_numpy(drawn))
+            bias.zero_()
+        parts += [layer, nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
 
 
 def fit(

@@ -1,5 +1,7 @@
 """Figures for chapters: Altair charts with alt text, computed by the functions they show."""
 
+import base64
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Table", "bands", "bars", "curves", "descents", "loss_and_gradient"]
+__all__ = [
+    *("Pictures", "Table", "bands", "bars", "curves", "descents", "loss_and_gradient"),
+    "signed",
+]
 
 # Okabe and Ito's colors, told apart by readers with any color vision.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
@@ -24,7 +29,7 @@ def _theme() -> dict[str, Any]:
         "background": None,
         "config": {
             "font": "Inter, sans-serif",
-            "padding": {"left": 5, "top": 5, "bottom": 5, "right": 24},
+            "padding": {"left": 12, "top": 5, "bottom": 5, "right": 24},
             "axis": {
                 **text,
                 "domainColor": INK,
@@ -333,6 +338,51 @@ class Table:
             "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
         )
         return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+class Pictures:
+    """Pictures side by side, each above its caption, for either theme.
+
+    Args:
+        images: For each caption the values, from 0 (black) to 1: `(H, W)`, `(H, W, 3)` or booleans.
+        alt_text: What is to be seen, in a sentence or two; the captions stand on the page anyway.
+        width: How wide each is drawn on a wide page, in pixels; small ones are enlarged.
+    """
+
+    def __init__(self, images: Mapping[str, Tensor], *, alt_text: str, width: int = 180) -> None:
+        self.images, self.alt_text, self.width = dict(images), alt_text, width
+
+    def __repr__(self) -> str:
+        return f"{self.alt_text} ({'; '.join(self.images)})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        first, *rest = (
+            f'<figure><img src="{_png(image)}" width="{self.width}" alt="{{}}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            for caption, image in self.images.items()
+        )
+        told = "".join([first.format(escape(self.alt_text)), *(other.format("") for other in rest)])
+        return f'<figure class="pictures">{told}</figure>'
+
+
+def signed(values: Tensor) -> Tensor:
+    """Color a map for `Pictures`: blue below 0, white at 0, orange above, by size."""
+    share = (values / values.abs().max().clamp(min=1e-12)).unsqueeze(-1)
+    below, above = (torch.tensor([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in COLORS[:2])
+    full = torch.where(share < 0, below, above) / 255
+    return 1 - share.abs() * (1 - full)
+
+
+def _png(values: Tensor) -> str:
+    """Encode values in [0, 1] as the address of a PNG that holds them."""
+    from PIL import Image
+
+    bytes_ = (values.detach().double().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    file = io.BytesIO()
+    Image.fromarray(bytes_).save(file, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _rounded(values: Sequence[float] | Tensor) -> list[float]:

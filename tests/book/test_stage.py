@@ -1,6 +1,8 @@
 """Staging: its pieces without kernels, and every staged page against its chapter."""
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
@@ -9,7 +11,10 @@ from textwrap import indent
 
 import altair as alt
 import nbformat
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import lossbook
 from lossbook import __version__
@@ -326,6 +331,26 @@ print("<!-- kept -->")
 """
 
 
+def test_pictures_stand_side_by_side_with_their_values_one_alt_text_and_captions():
+    ramp = torch.linspace(0, 1, 6).reshape(2, 3)
+    shown = plots.Pictures({"a ramp": ramp, "<b>": ramp > 0.5}, alt_text='A "ramp".')
+    page = shown._repr_html_()
+    addresses = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    first, second = (np.array(Image.open(io.BytesIO(base64.b64decode(a)))) for a in addresses)
+    assert first.tolist() == [[0, 51, 102], [153, 204, 255]]
+    assert second.tolist() == [[0, 0, 0], [255, 255, 255]]
+    assert re.findall('alt="([^"]*)"', page) == ["A &quot;ramp&quot;.", ""]
+    assert re.findall("<figcaption>(.*?)</figcaption>", page) == ["a ramp", "&lt;b&gt;"]
+    assert repr(shown) == 'A "ramp". (a ramp; <b>)'
+
+
+def test_a_signed_map_is_white_at_zero_and_of_two_colors_around_it():
+    colors = plots.signed(torch.tensor([[-2.0, 0.0, 2.0, 1.0]]))
+    below, zero, above, half = (255 * colors[0]).round().int().tolist()
+    assert (zero, below, above) == ([255] * 3, [0x00, 0x72, 0xB2], [0xD5, 0x5E, 0x00])
+    assert half == pytest.approx([(255 + c) / 2 for c in above], abs=1)
+
+
 def test_comments_for_authors_go_and_every_line_keeps_its_number():
     text = stage.uncommented(CELLS)
     assert "slide" not in text
@@ -343,6 +368,7 @@ def test_comments_for_authors_go_and_every_line_keeps_its_number():
         ({"chart": {}}, None, True),
         ({"image/png": "", "text/plain": "A."}, None, True),
         ({stage.PEERS: {}, "text/html": "<table>"}, None, True),
+        ({"text/html": '<figure class="pictures">'}, None, True),
         ({"text/html": "<table>"}, None, False),
         ({"text/plain": "1"}, None, False),
         ({"chart": {}}, "AssertionError", False),

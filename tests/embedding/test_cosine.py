@@ -97,7 +97,6 @@ def cases():
     return [
         Case(
             loss=cosine_distance,
-            exempt={"extremes/float16": "the slope of a short vector, 1 / |x|, does not fit"},
             inputs=(pairs, blocks),
             reference=distance,
             settings=({}, {"dim": 1}),

@@ -217,7 +217,12 @@ def _mark(text: str, results: Sequence[Result]) -> str:
 
 def shown_first(result: Result) -> bool:
     """Whether a cell is there for what it shows: a figure, or a comparison with other libraries."""
-    return not result.error and any(kind in o for o in result.outputs for kind in _SHOWN_FIRST)
+    shown = any(kind in o for o in result.outputs for kind in _SHOWN_FIRST)
+    return not result.error and (shown or any(map(_pictures, result.outputs)))
+
+
+def _pictures(data: dict[str, Any]) -> bool:
+    return str(data.get("text/html", "")).startswith("<figure")
 
 
 def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes]) -> str:
@@ -242,6 +247,8 @@ def _output(data: dict[str, Any], chapter: Chapter, files: dict[str, str | bytes
         return f'<figure><img src="{up}assets/figures/{name}" alt="{escape(alt)}"></figure>\n\n'
     if "image/svg+xml" in data:
         return f'<figure class="chart" data-search-exclude>{data["image/svg+xml"]}</figure>\n\n'
+    if _pictures(data):
+        return f"{data['text/html']}\n\n"
     if "text/html" in data:
         return f'<div class="output table">{data["text/html"]}</div>\n\n'
     text = str(data.get("text/plain", "")).rstrip("\n")
