@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -131,6 +132,7 @@ def _generate(generator: str) -> int:
         check=False,
     )
     if done.returncode == 0:
+        shutil.copytree(BUILD / "beside", site, dirs_exist_ok=True)
         stamp.write_text(key)
     return done.returncode
 
@@ -140,7 +142,11 @@ def _key(config: Path) -> str:
     from lossbook.book.runs.run import versions
 
     digest = hashlib.sha256(json.dumps(versions()).encode() + config.read_bytes())
-    files = [*(BUILD / "docs").rglob("*"), *(ROOT / "lossbook").rglob("*.py")]
+    files = [
+        *(BUILD / "docs").rglob("*"),
+        *(BUILD / "beside").rglob("*"),
+        *(ROOT / "lossbook").rglob("*.py"),
+    ]
     for path in sorted(path for path in files if path.is_file()):
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

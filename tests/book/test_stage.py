@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pybtex.database import parse_string
 
 import lossbook
 from lossbook import __version__
 from lossbook.book import plots
-from lossbook.book.pages import card, cite, facts, notebook, stage, tex
+from lossbook.book.pages import card, cite, facts, gallery, notebook, stage, tex
 from lossbook.book.runs import chapters, charts
-from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError
+from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError, settings
 from lossbook.book.runs.run import Result, Run
 
 CHAPTERS = chapters.load()[0]
@@ -554,9 +555,9 @@ def test_the_notebook_folds_hints_and_solutions(published):
 # Navigation --------------------------------------------------------------------------------------
 
 
-def test_chapters_are_listed_by_order_then_year_then_title(monkeypatch):
-    nav = [{"Home": "index.md"}, {"Image": "image/"}, {"Ranking": "ranking/"}, {"API": "api/"}]
-    monkeypatch.setattr(stage, "settings", lambda: {"nav": nav})
+def test_chapters_are_listed_by_order_then_year_then_title():
+    losses = [{"Image": "image/"}, {"Ranking": "ranking/"}]
+    nav = [{"Home": "index.md"}, {"Losses": losses}, {"API": "api/"}, {"Course": "course/"}]
 
     def made(stem, **meta):
         return Chapter(chapters.DOCS / f"image/{stem}.md", "", {"title": stem.upper(), **meta})
@@ -564,9 +565,9 @@ def test_chapters_are_listed_by_order_then_year_then_title(monkeypatch):
     written = [made("d", year=2000), made("c", year=1990), made("b", year=1990), made("a", order=1)]
     pages = ["api/zed.md", "api/image.md", "vetting.md"]
     expected = [{"B": "image/b.md"}, {"C": "image/c.md"}, {"D": "image/d.md"}, {"A": "image/a.md"}]
-    assert stage.navigation(written, pages) == [
+    assert stage.navigation(nav, written, pages) == [
         {"Home": "index.md"},
-        {"Image": expected},
+        {"Losses": [{"Image": expected}]},
         {"API": ["api/image.md", "api/zed.md"]},
     ]
 
@@ -579,9 +580,78 @@ def test_every_chapter_is_in_the_navigation_once():
             return [t for value in entry.values() for t in targets(value)]
         return [t for item in entry for t in targets(item)]
 
-    listed = targets(stage.navigation(CHAPTERS, []))
+    listed = targets(stage.navigation(settings()["nav"], CHAPTERS, []))
     assert len(listed) == len(set(listed))
     assert {f"{c.name}.md" for c in CHAPTERS} <= set(listed)
+
+
+# For those who look around, cite, or read by machine ---------------------------------------------
+
+
+def test_a_picture_of_the_gallery_is_cut_from_the_first_panel_of_the_first_small_figure():
+    panel = '<g class="mark-line role-mark concat_{}_marks" clip-path="url(#a)"><path d="M{}"/></g>'
+    svg = f"<svg>{panel.format(0, '0,1.26L280,90')}{panel.format(1, '5,5')}</svg>"
+    large = svg.replace("1.26", "1.26" * gallery.HEAVY)
+    outputs = [{"text/plain": "1"}, {"chart": {"narrow": large}}, {"chart": {"narrow": svg}}]
+    drawn = gallery.picture(Run("a/b", [Result("python", 1, "", outputs, None)], 0.0, {}))
+    assert drawn.count("<path") == 1
+    assert '<path d="M0,1L280,90"/>' in drawn
+    assert "clip-path" not in drawn
+
+
+def test_every_loss_stands_in_the_gallery_once_with_its_mark(book):
+    page = (book.folder / "docs/index.md").read_text()
+    found = re.findall(r'<li><code>(\w+)</code> <span class="(passed|failed|not-run)">', page)
+    assert sorted({name for name, _ in found}) == sorted(card.losses() + helpers())
+    tiles = re.findall(r'<li><a href="([^"]+)/">', page)
+    assert len(tiles) == len(set(tiles))
+    assert all((book.folder / f"docs/{tile}.md").is_file() for tile in tiles)
+
+
+def helpers():
+    public = [name for name, home in lossbook._HOMES.items() if home.count(".") == 2]
+    return [name for name in public if name not in card.losses()]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "mark"),
+    [
+        (["passed", "not run"], '"passed">✓ 1 checks'),
+        (["passed", "failed"], '"failed">✗ 1 of 2'),
+        ([], "not run"),
+    ],
+)
+def test_a_mark_of_the_gallery_says_what_the_contract_found(monkeypatch, statuses, mark):
+    checks = {str(i): {"status": status} for i, status in enumerate(statuses)}
+    monkeypatch.setattr(card, "results", lambda _: {"checks": checks} if checks else None)
+    assert mark in gallery._mark("huber_loss")
+
+
+def test_what_a_chapter_offers_to_cite_is_bibtex_of_the_paper_and_of_itself():
+    (chapter,) = [c for c in CHAPTERS if c.name == "regression/huber"]
+    blocks = re.findall(r"```bibtex\n(.*?)```", cite.box(chapter), re.S)
+    paper, own = (parse_string(block, "bibtex").entries for block in blocks)
+    assert paper["huber1964"].fields == cite.entries()["huber1964"].fields
+    assert own["lossbook-huber"].fields["title"] == "Huber loss"
+    assert f"Version {__version__}" in own["lossbook-huber"].fields["note"]
+    assert own["lossbook-huber"].fields["url"].endswith("/regression/huber/")
+
+
+def test_the_markdown_beside_a_page_has_tex_outputs_as_text_and_the_card(book):
+    page = (book.folder / "beside/regression/huber/index.md").read_text()
+    assert "\\begin{cases}" in page
+    assert "<svg" not in page
+    assert "Huber loss and its gradient" in page  # An alt text.
+    assert "`huber_loss`" in page.split("## Vetting card")[1]
+    assert (ROOT / "lossbook/regression/huber.py").read_text() in page
+
+
+def test_machines_find_every_chapter(book):
+    listed = (book.folder / "beside/llms.txt").read_text()
+    for path in re.findall(r"\]\(https?://[^/]+/(.*?)\)", listed):
+        assert (book.folder / "beside" / path).is_file()
+    for chapter in book.chapters:
+        assert not chapter.losses or f"/{chapter.name}/index.md)" in listed
 
 
 # The staged book ---------------------------------------------------------------------------------

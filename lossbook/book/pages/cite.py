@@ -1,11 +1,15 @@
 """Citations: `[@key]` and `[@key, eq. 5]` in a chapter, rendered from `docs/references.bib`."""
 
 import re
+import subprocess
+from datetime import date
 from functools import cache
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
-from lossbook.book.runs.chapters import DOCS, ChapterError
+from lossbook import __version__
+from lossbook.book.runs.chapters import DOCS, ROOT, Chapter, ChapterError, settings
 
 BIBLIOGRAPHY = DOCS / "references.bib"
 _CITATION = re.compile(r"\[@(?P<key>[\w-]+)(?:, (?P<where>[^\]]+))?\]")
@@ -93,6 +97,39 @@ def cite(text: str, path: Path, line: int = 1) -> tuple[str, list[str]]:
 
     replaced = _CITATION.sub(link, text)
     return replaced, list(dict.fromkeys(keys))
+
+
+def box(chapter: Chapter) -> str:
+    """Write the folded BibTeX of a chapter's paper and of the chapter itself."""
+    entry = rf"^@\w+\{{{re.escape(chapter.meta['paper'])},.*?^\}}$"
+    (paper,) = re.findall(entry, BIBLIOGRAPHY.read_text(), re.S | re.M)
+    commit, day = _commit()
+    own = {
+        "author": "{The lossbook authors}",
+        "title": chapter.title,
+        "booktitle": "lossbook: the loss functions of deep learning, derived, run and vetted",
+        "year": day[:4],
+        "url": f"{settings()['site_url']}{chapter.name}/",
+        "note": f"Version {__version__}" + (f", commit {commit}" if commit else ""),
+    }
+    fields = ",\n".join(f"  {name} = {{{value}}}" for name, value in own.items())
+    key = f"lossbook-{chapter.path.stem.replace('_', '-')}"
+    return (
+        '\n??? quote "Cite"\n\n    The paper:\n\n'
+        + indent(f"```bibtex\n{paper}\n```", "    ")
+        + "\n\n    This chapter:\n\n"
+        + indent(f"```bibtex\n@incollection{{{key},\n{fields}\n}}\n```", "    ")
+        + "\n"
+    )
+
+
+@cache
+def _commit() -> tuple[str, str]:
+    """The commit that is checked out, short, and its day; no commit and today without git."""
+    command = ["git", "log", "-1", "--format=%h %cs"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    commit, _, day = done.stdout.strip().partition(" ")
+    return commit, day or date.today().isoformat()
 
 
 def references(keys: list[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, cite, errata, facts, notebook, speed, tex
+from lossbook.book.pages import card, cite, errata, facts, gallery, notebook, plain, speed, tex
 from lossbook.book.peers import PEERS
 from lossbook.book.runs import charts, seeds
 from lossbook.book.runs.chapters import (
@@ -28,12 +28,12 @@ from lossbook.book.runs.chapters import (
     relative,
     settings,
 )
-from lossbook.book.runs.run import Result, Run, run_all
+from lossbook.book.runs.run import Result, Run, cached, run_all
 
 STAGED = BUILD / "docs"
 ERRATA = DOCS / "errata" / "errata.yaml"
 # Comments are for authors and teachers; these alone stand for something on the page.
-_COMMENT = re.compile(r"<!--(?! (?:facts|card|seeds|losses: \S+) -->).*?-->", re.S)
+_COMMENT = re.compile(r"<!--(?! (?:facts|card|gallery|seeds|losses: \S+) -->).*?-->", re.S)
 # What a cell shows first, its code folded below.
 _SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
 
@@ -83,7 +83,11 @@ def stage(
         except Exception as error:
             errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))
             pages["errata.md"] = _failed("Errata", errors[-1:])
-        made: dict[str, str | bytes] = {**pages, **_assets()}
+        made: dict[str, str | bytes] = {
+            **pages,
+            **_assets(),
+            "../beside/llms.txt": _index(chapters),
+        }
         written |= {_write(name, content) for name, content in made.items()}
         for path in STAGED.rglob("*"):
             if path.is_file() and path not in written:
@@ -136,18 +140,57 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
             )
         text = text.replace(f"<!--output {i}-->\n", html)
     text = text.replace("<!-- card -->", f"{card.card(chapter.losses)}\n<!-- seeds -->")
+    if "<!-- gallery -->" in text:
+        text = text.replace("<!-- gallery -->", _gallery(chapters))
     text = text.replace("<!-- facts -->", facts.table(chapter.losses, chapter.meta))
     text = text.replace("<!-- seeds -->", seeds.said(chapter))
     if chapter.blocks:
-        files[f"{chapter.name}.ipynb"] = notebook.publish(chapter, run, settings())
-        links = _links(chapter)
+        published = notebook.publish(chapter, run, settings())
+        files[f"{chapter.name}.ipynb"] = published
+        files[_beside(chapter)] = plain.text(
+            published, chapter, f"{settings()['site_url']}{chapter.name}/"
+        )
+        links = "" if chapter.name == "index" else _links(chapter)
         text = re.sub(r"^(# .*\n)", lambda m: f"{m[1]}\n{links}\n", text, count=1, flags=re.M)
     meta = {"title": chapter.title}
     if "description" in chapter.meta:
         meta["description"] = chapter.meta["description"]
     head = f"---\n{yaml.safe_dump(meta, allow_unicode=True)}---\n"
-    files[f"{chapter.name}.md"] = head + text + cite.references(keys)
+    box = cite.box(chapter) if chapter.meta.get("paper") else ""
+    files[f"{chapter.name}.md"] = head + text + cite.references(keys) + box
     return files
+
+
+def _gallery(chapters: Sequence[Chapter]) -> str:
+    """Draw every loss with a picture from its chapter's stored run, by family."""
+    runs = {c.name: run for c in chapters if (run := cached(c))}
+    (groups,) = (entry["Losses"] for entry in settings()["nav"] if "Losses" in entry)
+    parts = []
+    for title, folder in (item for entry in groups for item in entry.items()):
+        inside = [chapter for chapter in ordered(chapters, folder) if chapter.losses]
+        for file in _files().keys() - {chapter.file for chapter in chapters}:
+            page = DOCS / Path(file).relative_to("lossbook").with_suffix(".md")
+            if file.startswith(f"lossbook/{folder}"):
+                inside.append(
+                    Chapter(page, "", {"title": _about(file)[0], "losses": _files()[file]})
+                )
+        parts.append(gallery.section(title, inside, runs))
+    return "\n".join(parts)
+
+
+def _beside(chapter: Chapter) -> str:
+    """Where a chapter's Markdown is staged: `beside/` is copied into the built site."""
+    folder = "" if chapter.name == "index" else f"{chapter.name}/"
+    return f"../beside/{folder}index.md"
+
+
+def _index(chapters: Sequence[Chapter]) -> str:
+    """List the chapters that have blocks, by folder, for machines that read."""
+    read = [chapter for chapter in chapters if chapter.blocks]
+    folders = dict.fromkeys(["", "foundations", *families()])
+    inside = {f: [c for c in ordered(read, f) if c.name.rpartition("/")[0] == f] for f in folders}
+    titled = {folder.capitalize() or "Start": found for folder, found in inside.items() if found}
+    return plain.index(titled, settings())
 
 
 def _losses(folder: str, page: Chapter, chapters: Sequence[Chapter]) -> str:
@@ -352,29 +395,35 @@ def _assets() -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in found.items()}
 
 
-def navigation(chapters: Sequence[Chapter], pages: Sequence[str]) -> list[dict[str, Any]]:
-    """Draw out the folders of `nav` to their pages: chapters by year, then by title."""
-    known = {f"{c.name}.md": c.title for c in chapters}
+def navigation(
+    entries: Sequence[dict[str, Any]], chapters: Sequence[Chapter], pages: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Draw out the folders of a `nav` to their pages: chapters by year, then by title."""
+    known = {f"{c.name}.md" for c in chapters}
     nav: list[dict[str, Any]] = []
-    for entry in settings()["nav"]:
+    for entry in entries:
         ((title, target),) = entry.items()
-        if not target.endswith("/"):
-            nav.append(entry)
-            continue
-        inside = sorted(
-            (c for c in chapters if c.name.startswith(target)),
-            key=lambda c: (c.meta.get("order", 0), c.meta.get("year", 0), c.title),
-        )
-        items: list[Any] = [{c.title: f"{c.name}.md"} for c in inside]
-        items += sorted(p for p in pages if p.startswith(target) and p not in known)
+        items: Any = target
+        if isinstance(target, list):
+            items = navigation(target, chapters, pages)
+        elif target.endswith("/"):
+            inside = [{c.title: f"{c.name}.md"} for c in ordered(chapters, target)]
+            items = inside + sorted(p for p in pages if p.startswith(target) and p not in known)
         if items:
             nav.append({title: items})
     return nav
 
 
+def ordered(chapters: Sequence[Chapter], folder: str) -> list[Chapter]:
+    """The chapters of a folder, in the order of the navigation."""
+    inside = [c for c in chapters if c.name.startswith(folder)]
+    return sorted(inside, key=lambda c: (c.meta.get("order", 0), c.meta.get("year", 0), c.title))
+
+
 def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
     """Write the configurations of both generators: `mkdocs.yml` with the nav drawn out."""
-    config = {**settings(), "nav": navigation(chapters, list(pages)), "docs_dir": "docs"}
+    nav = navigation(settings()["nav"], chapters, list(pages))
+    config = {**settings(), "nav": nav, "docs_dir": "docs"}
     config["watch"] = ["../lossbook"]
     # With a repository, the theme's script asks another host for its stars.
     repository = config.pop("repo_url")

@@ -38,9 +38,8 @@ def settings() -> dict[str, Any]:
 
 def families() -> list[str]:
     """The folders of losses, in the order of the navigation: it lists them, and nothing else."""
-    targets = [target for entry in settings()["nav"] for target in entry.values()]
-    others = ("foundations/", "course/", "api/")
-    return [t.rstrip("/") for t in targets if t.endswith("/") and t not in others]
+    groups = {title: inside for entry in settings()["nav"] for title, inside in entry.items()}
+    return [folder.rstrip("/") for entry in groups["Losses"] for folder in entry.values()]
 
 
 class ChapterError(Exception):
