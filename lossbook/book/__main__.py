@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -133,8 +134,18 @@ def _generate(generator: str) -> int:
     )
     if done.returncode == 0:
         shutil.copytree(BUILD / "beside", site, dirs_exist_ok=True)
+        slim(site / "search" / "search_index.json")
         stamp.write_text(key)
     return done.returncode
+
+
+def slim(index: Path) -> None:
+    """Leave blocks of code out of a search index: they are half of it, and nobody asks for them."""
+    if index.exists():  # Zensical's is another file.
+        found = json.loads(index.read_text())
+        for entry in found["docs"]:
+            entry["text"] = re.sub(r"<pre>.*?</pre>", "", entry["text"], flags=re.S)
+        index.write_text(json.dumps(found, separators=(",", ":")))
 
 
 def _key(config: Path) -> str:

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import sync_playwright
 
 from lossbook.book.runs import chapters
@@ -478,14 +479,69 @@ def test_instant_navigation_keeps_the_document_and_figures_live_there(visit, sit
         assert page.evaluate("window.__mark") == 1
 
 
-@pytest.mark.parametrize("words", ["focal_loss", "focal", "Focal loss", "sigmoid_focal_loss"])
-def test_search_finds(visit, words):
+# What readers type, and the page that must stand first.
+ASKED = {
+    "choose": ["which loss"],
+    "classification/bi_tempered": ["bi-tempered"],
+    "classification/binary_cross_entropy": ["BCEWithLogitsLoss"],
+    "classification/cross_entropy": [
+        "F.cross_entropy",
+        "CrossEntropyLoss",
+        "label smoothing",
+        "ignore_index",
+    ],
+    "classification/focal": [
+        "focal",
+        "focal_loss",
+        "Focal loss",
+        "sigmoid_focal_loss",
+        "RetinaNet",
+    ],
+    "classification/hinge": ["hinge", "svm"],
+    "detection/multibox": ["ssd"],
+    "distribution/distillation": ["knowledge distillation"],
+    "distribution/earth_mover": ["earth mover", "emd"],
+    "distribution/kl_divergence": ["kl", "KLDivLoss"],
+    "embedding/arcface": ["AAM softmax", "arcface"],
+    "embedding/center": ["center loss"],
+    "embedding/contrastive": ["contrastive"],
+    "embedding/cosine": ["cosine similarity"],
+    "embedding/info_nce": ["info nce", "InfoNCE", "NT-Xent", "SimCLR"],
+    "embedding/multiple_negatives_ranking": ["sentence transformers"],
+    "embedding/triplet": ["triplet"],
+    "foundations/gradient_descent": ["gradient descent"],
+    "foundations/outliers": ["outliers"],
+    "foundations/weights_masks_means": ["class weights"],
+    "generative/minimax_gan": ["gan"],
+    "generative/wasserstein_gan": ["wasserstein"],
+    "image/total_variation": ["total variation"],
+    "notation": ["notation"],
+    "ranking/margin_ranking": ["margin ranking", "MarginRankingLoss"],
+    "regression/absolute_error": ["mae", "L1Loss"],
+    "regression/huber": ["huber", "smooth l1"],
+    "regression/poisson_nll": ["poisson"],
+    "regression/squared_error": ["mse", "MSELoss", "mean squared error", "RMSE"],
+    "segmentation/dice": ["soft dice", "dice"],
+    "sequence/ctc": ["CTC"],
+    "symptoms": ["log cosh", "nan", "inf", "negative loss"],
+}
+
+
+def test_what_readers_ask_is_answered_first(visit):
     page = visit(HOME)
-    page.keyboard.press("s")
-    page.keyboard.type(words)
-    result = page.locator(f".md-search-result__link[href*='{FOCAL}']").first
-    result.wait_for()
-    assert result.is_visible()
+    page.locator(".md-search__input").click()
+    first, wrong = page.locator(".md-search-result__link").first, []
+    for answer, queries in ASKED.items():
+        for words in queries:
+            page.locator(".md-search__input").fill("")
+            page.keyboard.type(words)
+            try:
+                found = page.locator(f".md-search-result__item:first-child a[href*='{answer}/']")
+                found.first.wait_for(timeout=5000)
+            except PlaywrightTimeout:
+                wrong.append(f"{words}: {first.get_attribute('href')}, not {answer}")
+    assert sum(map(len, ASKED.values())) >= 40
+    assert wrong == []
 
 
 # Copying -----------------------------------------------------------------------------------------

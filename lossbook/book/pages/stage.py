@@ -34,6 +34,8 @@ STAGED = BUILD / "docs"
 ERRATA = DOCS / "errata" / "errata.yaml"
 # Comments are for authors and teachers; these alone stand for something on the page.
 _COMMENT = re.compile(r"<!--(?! (?:facts|card|gallery|seeds|losses: \S+) -->).*?-->", re.S)
+# What search puts first: a page that answers, then the chapters (4), then the rest (1).
+_BOOST = {"symptoms": 8, "classification/cross_entropy": 8, "choose": 2}
 # What a cell shows first, its code folded below.
 _SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
 
@@ -83,8 +85,12 @@ def stage(
         except Exception as error:
             errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))
             pages["errata.md"] = _failed("Errata", errors[-1:])
+        last = "---\nsearch:\n  boost: 0.1\n---\n"  # After the chapters, which say it better.
         made: dict[str, str | bytes] = {
-            **pages,
+            **{
+                name: f"{last}{text}" if name.endswith(".md") else text
+                for name, text in pages.items()
+            },
             **_assets(),
             "../beside/llms.txt": _index(chapters),
         }
@@ -152,7 +158,10 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
         )
         links = "" if chapter.name == "index" else _links(chapter)
         text = re.sub(r"^(# .*\n)", lambda m: f"{m[1]}\n{links}\n", text, count=1, flags=re.M)
-    meta = {"title": chapter.title}
+    meta: dict[str, Any] = {"title": chapter.title}
+    if chapter.name in _BOOST or chapter.meta.get("family"):
+        meta["search"] = {"boost": _BOOST.get(chapter.name, 4)}
+        meta["tags"] = chapter.meta.get("aliases", [])  # What search weighs as a title.
     if "description" in chapter.meta:
         meta["description"] = chapter.meta["description"]
     head = f"---\n{yaml.safe_dump(meta, allow_unicode=True)}---\n"

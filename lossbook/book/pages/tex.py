@@ -107,11 +107,11 @@ def render(text: str) -> str:
     def replace(tex: str, display: bool, indent: str) -> str:
         html = _done[tex, display].replace("\n", " ")
         if display and not indent:
-            return f'<div class="math">{html}</div>'
+            return f'<div class="math" data-search-exclude>{html}</div>'
         # Inside a paragraph or a list, Markdown reads the text between the tags: hide its marks.
         parts = re.split(r"(<[^>]*>)", html)
         safe = "".join(p if p.startswith("<") else p.translate(_MARKDOWN) for p in parts)
-        return f'{indent}<span class="math">{safe}</span>'
+        return f'{indent}<span class="math" data-search-exclude>{safe}</span>'
 
     return _walk(text, replace)
 
