@@ -4,6 +4,7 @@
 # make add     starts a loss (LOSS=family/stem): its file, its test, its chapter, its export
 # make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
 # make seeds   what the chapters claim, under five other seeds (ARGS="--shifts 12", ARGS=docs/...)
+# make offline the site as a zip that needs no server; make pdf (ARGS=docs/...: one chapter)
 # The rest: site, test-slow, bench-record, bench-book, lint, clean.
 
 PYTHON ?= python3
@@ -19,13 +20,16 @@ READY := .venv/ready node_modules/.package-lock.json
 TESTS = $(if $(CHANGED),$$($(BIN)/python -m lossbook.book changed),$(wildcard \
     $(FAMILY:%=tests/%) $(FAMILY:%=lossbook/%) $(FAMILY:%=docs/%)))
 
-.PHONY: serve site add test test-slow bench bench-record bench-book seeds lint clean
+.PHONY: serve site offline pdf add test test-slow bench bench-record bench-book seeds lint clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
 
 site: $(READY)
 	$(BIN)/python -m lossbook.book build
+
+offline pdf: $(READY)
+	$(BIN)/python -m lossbook.book $@ $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS) $(TESTS)

@@ -26,7 +26,7 @@ every_job = pytest.mark.parametrize("place", JOBS, ids=".".join)
 
 
 def test_these_are_the_workflows():
-    assert set(WORKFLOWS) == {"gpu", "site", "tests", "weekly"}
+    assert set(WORKFLOWS) == {"gpu", "release", "site", "tests", "weekly"}
 
 
 @every_workflow
@@ -55,11 +55,13 @@ def test_only_what_publishes_or_reports_may_write():
         if (rights := {right for right, level in job["permissions"].items() if level == "write"})
     }
     assert written == {
+        ("release", "attach"): {"contents"},
         ("site", "deploy"): {"pages", "id-token"},
         ("site", "notebooks"): {"contents"},
         ("weekly", "issue"): {"issues"},
     }
-    for place in written:
+    assert WORKFLOWS["release"]["on"] == {"release": {"types": ["published"]}}
+    for place in written.keys() - {("release", "attach")}:
         *_, last = JOBS[place]["if"].removesuffix("}}").split(" && ")
         assert last.strip() == "github.ref == 'refs/heads/main'"
 

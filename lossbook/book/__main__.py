@@ -26,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     building.add_argument(
         "--with", dest="generator", choices=["mkdocs", "zensical"], default="mkdocs"
     )
+    commands.add_parser("offline", help="build, and zip a site that needs no server")
+    printing = commands.add_parser("pdf", help="build, and print chapters, or all of them")
+    printing.add_argument("chapters", nargs="*", type=Path, help="these only")
     serving = commands.add_parser("serve", help="serve the book and follow every change")
     serving.add_argument("--address", default="localhost:8000")
     recording = commands.add_parser("record", help="record what chapters print, having read it")
@@ -69,7 +72,29 @@ def main(arguments: list[str] | None = None) -> int:
         return _record(chosen)
     if options.command == "stage":
         return _stage(chosen or None, strict=not options.keep_going)
+    if options.command in ("offline", "pdf"):
+        return _vet() or _stage(None, strict=True) or _take(chosen, options.command)
     return _vet() or _stage(None, strict=True) or _generate(options.generator)
+
+
+def _take(paths: list[Path], kind: str) -> int:
+    """Build the site that needs no server, then zip it or print its pages."""
+    from lossbook.book.pages import take
+
+    if code := _generate("offline"):
+        return code
+    take.relink(take.OFFLINE)
+    if kind == "offline":
+        print(take.pack().relative_to(ROOT))
+        return 0
+    read = [c for c in chapters.load()[0] if not paths or c.path in paths]
+    try:
+        made = take.pdf(read, report=lambda line: print(line, flush=True))
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(made[0].parent.relative_to(ROOT))
+    return 0
 
 
 def _record(paths: list[Path]) -> int:
@@ -119,6 +144,7 @@ def _generate(generator: str) -> int:
     command, site = {
         "mkdocs": (["mkdocs", "build", "--quiet", "--strict"], ROOT / "site"),
         "zensical": (["zensical", "build", "--clean"], BUILD / "zensical"),
+        "offline": (["mkdocs", "build", "--quiet", "--strict"], BUILD / "offline"),
     }[generator]
     config, stamp = BUILD / f"{generator}.yml", BUILD / f"{generator}.key"
     key = _key(config)
@@ -141,11 +167,13 @@ def _generate(generator: str) -> int:
 
 def slim(index: Path) -> None:
     """Leave blocks of code out of a search index: they are half of it, and nobody asks for them."""
-    if index.exists():  # Zensical's is another file.
-        found = json.loads(index.read_text())
-        for entry in found["docs"]:
-            entry["text"] = re.sub(r"<pre>.*?</pre>", "", entry["text"], flags=re.S)
-        index.write_text(json.dumps(found, separators=(",", ":")))
+    for path in (index, index.with_suffix(".js")):  # Zensical's is another file.
+        if path.exists():
+            name, brace, rest = path.read_text().partition("{")
+            found = json.loads(brace + rest)
+            for entry in found["docs"]:
+                entry["text"] = re.sub(r"<pre>.*?</pre>", "", entry["text"], flags=re.S)
+            path.write_text(name + json.dumps(found, separators=(",", ":")))
 
 
 def _key(config: Path) -> str:

@@ -397,6 +397,7 @@ def _assets() -> dict[str, bytes]:
     found |= {f"assets/katex/fonts/{p.name}": p for p in katex.glob("fonts/*.woff2")}
     found |= {
         "assets/katex/katex.min.css": katex / "katex.min.css",
+        "assets/iframe-worker.js": modules / "iframe-worker/shim/index.js",
         "assets/vega.min.js": modules / "vega/build/vega.min.js",
         "assets/fonts/inter.woff2": inter / "inter-latin-wght-normal.woff2",
         "assets/fonts/jetbrains-mono.woff2": mono / "jetbrains-mono-latin-400-normal.woff2",
@@ -430,7 +431,7 @@ def ordered(chapters: Sequence[Chapter], folder: str) -> list[Chapter]:
 
 
 def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
-    """Write the configurations of both generators: `mkdocs.yml` with the nav drawn out."""
+    """Write the configurations of the generators: `mkdocs.yml` with the nav drawn out."""
     nav = navigation(settings()["nav"], chapters, list(pages))
     config = {**settings(), "nav": nav, "docs_dir": "docs"}
     config["watch"] = ["../lossbook"]
@@ -443,8 +444,13 @@ def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
     for plugin in config["plugins"]:
         if isinstance(plugin, dict) and "mkdocstrings" in plugin:
             plugin["mkdocstrings"]["handlers"]["python"]["paths"] = [".."]
-    for name, site in (("mkdocs", "../site"), ("zensical", "zensical")):
+    serverless = {**config, "plugins": [*config["plugins"], "offline"]}
+    for name, site, own in (
+        ("mkdocs", "../site", config),
+        ("zensical", "zensical", config),
+        ("offline", "offline", serverless),
+    ):
         path = BUILD / f"{name}.yml"
-        text = yaml.safe_dump({**config, "site_dir": site}, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump({**own, "site_dir": site}, sort_keys=False, allow_unicode=True)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
