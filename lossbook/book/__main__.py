@@ -141,6 +141,8 @@ def _stage(only: list[Path] | None, *, strict: bool) -> int:
 
 def _generate(generator: str) -> int:
     """Build the site with one of the generators, unless it stands as it was staged."""
+    from lossbook.book.pages import slides
+
     command, site = {
         "mkdocs": (["mkdocs", "build", "--quiet", "--strict"], ROOT / "site"),
         "zensical": (["zensical", "build", "--clean"], BUILD / "zensical"),
@@ -160,6 +162,7 @@ def _generate(generator: str) -> int:
     )
     if done.returncode == 0:
         shutil.copytree(BUILD / "beside", site, dirs_exist_ok=True)
+        slides.make(site, chapters.load()[0])
         slim(site / "search" / "search_index.json")
         stamp.write_text(key)
     return done.returncode

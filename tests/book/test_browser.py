@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import sync_playwright
 
+from lossbook.book.pages import slides
 from lossbook.book.runs import chapters
 from lossbook.book.runs.chapters import ROOT, fences
 from tests.book.conftest import build
@@ -55,6 +56,7 @@ def site(book):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         build(book.folder, "mkdocs", folder.name, address)
+        slides.make(folder, book.chapters)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield address
@@ -615,6 +617,41 @@ def test_a_copied_cell_is_the_cell(visit, book, path):
     unfold(page)
     block = page.locator("article .highlight").nth(kinds.index("python"))
     assert copy(page, block) == cell.rstrip("\n")
+
+
+# Teaching ----------------------------------------------------------------------------------------
+
+DECKS = [f"{c.name}/slides.html" for c in chapters.load()[0] if "/" in c.name]
+SHOWN_WHOLE = """() => {
+    const slide = deck.getCurrentSlide();
+    return [slide, ...slide.querySelectorAll("pre > code, div.math, .output, .card")].every(e =>
+        e.scrollHeight <= e.clientHeight + 1 && e.scrollWidth <= e.clientWidth + 1);
+}"""
+TEX = "all => all.map(e => e.textContent)"
+
+
+@pytest.mark.parametrize("path", DECKS)
+def test_a_deck_is_of_a_lecture_s_length_and_every_slide_is_seen_whole(visit, path):
+    page = visit(path, viewport={"width": 1280, "height": 720})
+    page.wait_for_function("window.deck?.isReady()")
+    count = page.evaluate("deck.getTotalSlides()")
+    assert 8 <= count <= 15
+    for i in range(count):
+        assert page.evaluate("deck.getIndices().h") == i
+        page.wait_for_function(SHOWN_WHOLE)
+        page.keyboard.press("ArrowRight")
+
+
+@pytest.mark.parametrize("path", [f"{FOCAL}slides.html", f"{HUBER}slides.html"])
+def test_what_a_deck_shows_is_what_its_chapter_shows(visit, path):
+    page, chapter = visit(path), visit(path.removesuffix("slides.html"))
+    for what in ("annotation", "figure.chart svg.wide text"):
+        own, theirs = (
+            p.locator(f"{where} {what}").evaluate_all(TEX)
+            for p, where in ((page, ".slides"), (chapter, "article"))
+        )
+        assert own
+        assert set(own) <= set(theirs)
 
 
 # For everyone ------------------------------------------------------------------------------------

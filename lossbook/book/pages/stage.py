@@ -32,8 +32,12 @@ from lossbook.book.runs.run import Result, Run, cached, run_all
 
 STAGED = BUILD / "docs"
 ERRATA = DOCS / "errata" / "errata.yaml"
-# Comments are for authors and teachers; these alone stand for something on the page.
-_COMMENT = re.compile(r"<!--(?! (?:facts|card|gallery|seeds|losses: \S+) -->).*?-->", re.S)
+# Comments are for authors; these alone stand for something on the page, or, on lines of their own,
+# for its slides.
+_SLIDES = r"(?P<slides>^<!-- (?:slide|note: (?:(?!-->).)*) -->$)"
+_COMMENT = re.compile(
+    _SLIDES + r"|<!--(?! (?:facts|card|gallery|seeds|losses: \S+) -->).*?-->", re.S | re.M
+)
 # What search puts first: a page that answers, then the chapters (4), then the rest (1).
 _BOOST = {"symptoms": 8, "classification/cross_entropy": 8, "choose": 2}
 # What a cell shows first, its code folded below.
@@ -247,7 +251,7 @@ def _about(file: str) -> tuple[str, str]:
 def uncommented(text: str) -> str:
     """Remove the comments that mean nothing to a reader; every line keeps its number."""
     return outside_fences(
-        text, lambda prose: _COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), prose)
+        text, lambda prose: _COMMENT.sub(lambda c: c["slides"] or "\n" * c[0].count("\n"), prose)
     )
 
 
@@ -317,6 +321,8 @@ def _links(chapter: Chapter) -> str:
         f"[Open in Colab]({notebooks}/{chapter.name}.ipynb)",
         f"[Edit]({settings()['repo_url']}/edit/main/docs/{chapter.name}.md)",
     ]
+    if "/" in chapter.name:
+        links.insert(0, '<a href="slides.html">Slides</a>')
     if chapter.losses and chapter.file:
         up, family = "../" * chapter.name.count("/"), chapter.file.split("/")[1]
         links = ["[The file](#the-file)", f"[API]({up}api/{family}.md)", *links]
