@@ -5,6 +5,7 @@
 # make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
 # make seeds   what the chapters claim, under five other seeds (ARGS="--shifts 12", ARGS=docs/...)
 # make offline the site as a zip that needs no server; make pdf (ARGS=docs/...: one chapter)
+# make course  the notebooks of students and teachers, as two zips
 # The rest: site, test-slow, bench-record, bench-book, lint, clean.
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ READY := .venv/ready node_modules/.package-lock.json
 TESTS = $(if $(CHANGED),$$($(BIN)/python -m lossbook.book changed),$(wildcard \
     $(FAMILY:%=tests/%) $(FAMILY:%=lossbook/%) $(FAMILY:%=docs/%)))
 
-.PHONY: serve site offline pdf add test test-slow bench bench-record bench-book seeds lint clean
+.PHONY: serve site offline pdf course add test test-slow bench bench-record bench-book seeds lint clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
@@ -28,7 +29,7 @@ serve: $(READY)
 site: $(READY)
 	$(BIN)/python -m lossbook.book build
 
-offline pdf: $(READY)
+offline pdf course: $(READY)
 	$(BIN)/python -m lossbook.book $@ $(ARGS)
 
 test: $(READY)

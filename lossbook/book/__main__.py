@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--with", dest="generator", choices=["mkdocs", "zensical"], default="mkdocs"
     )
     commands.add_parser("offline", help="build, and zip a site that needs no server")
+    commands.add_parser("course", help="write the students' and the teachers' notebooks")
     printing = commands.add_parser("pdf", help="build, and print chapters, or all of them")
     printing.add_argument("chapters", nargs="*", type=Path, help="these only")
     serving = commands.add_parser("serve", help="serve the book and follow every change")
@@ -72,6 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _record(chosen)
     if options.command == "stage":
         return _stage(chosen or None, strict=not options.keep_going)
+    if options.command == "course":
+        from lossbook.book.pages import course
+
+        for path in course.pack(chapters.load()[0]):
+            print(path.relative_to(ROOT))
+        return 0
     if options.command in ("offline", "pdf"):
         return _vet() or _stage(None, strict=True) or _take(chosen, options.command)
     return _vet() or _stage(None, strict=True) or _generate(options.generator)

@@ -26,15 +26,15 @@ def convert(text: str) -> Any:
     return jupytext.reads(text, fmt={"extension": ".md", "format_name": "markdown"})
 
 
-def publish(chapter: Chapter, run: Run, settings: dict[str, Any]) -> str:
-    """Make the notebook of an executed chapter.
+def publish(chapter: Chapter, run: Run | None, settings: dict[str, Any]) -> str:
+    """Make the notebook of a chapter: executed, or without outputs where no run is given.
 
     Its first cell installs what the chapter imports, at this version of lossbook; torch is left
     as the reader has it.
     """
     notebook = convert(chapter.text)
     address = f"{settings['site_url'].rstrip('/')}/{chapter.name}/"
-    results = iter([r for r in run.results if r.kind == "python"])
+    results = iter([r for r in run.results if r.kind == "python"]) if run else None
     cells = [
         nbformat.v4.new_markdown_cell(
             f"*This is the notebook of [{chapter.title}]({address}), a chapter of "
@@ -48,7 +48,7 @@ def publish(chapter: Chapter, run: Run, settings: dict[str, Any]) -> str:
             if source.strip():
                 cells.append(nbformat.v4.new_markdown_cell(source))
         elif cell.cell_type == "code":
-            outputs = [_output(o) for o in next(results).outputs]
+            outputs = [_output(o) for o in next(results).outputs] if results else []
             cells.append(nbformat.v4.new_code_cell(cell.source, outputs=outputs))
     for i, cell in enumerate(cells):
         cell.id = f"cell-{i}"
