@@ -1,11 +1,17 @@
-"""Serves the book while it is written: a chapter that is saved runs again, and the page reloads."""
+"""Serves the book while it is written: a chapter that is saved runs again, and the page reloads.
+
+Pages are there at once. What has not run yet says so, and fills in as chapters end; then the
+contract runs and fills the cards.
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from lossbook.book.pages import card
 from lossbook.book.pages.stage import stage
+from lossbook.book.runs import chapters, run
 from lossbook.book.runs.chapters import BUILD, DOCS, ROOT
 
 
@@ -15,32 +21,39 @@ def serve(address: str = "localhost:8000") -> int:
 
     os.environ |= {"SITE_URL": f"http://{address}/", "NO_MKDOCS_2_WARNING": "1"}
     code = _code()
-    _update(None, code)
-    command = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "serve",
-        "--no-strict",
-        "--dirty",
-        "--dev-addr",
-        address,
-    ]
-    server = subprocess.Popen([*command, "--config-file", str(BUILD / "mkdocs.yml")], cwd=ROOT)
-    print(f"\nThe book is at http://{address}/ (Ctrl-C ends it)\n", flush=True)
+    stage(watch_tree=False, wait=False)
+    command = [sys.executable, "-m", "mkdocs", "serve", "--quiet", "--no-strict", "--dirty"]
+    command += ["--dev-addr", address, "--config-file", str(BUILD / "mkdocs.yml")]
+    server = subprocess.Popen(command, cwd=ROOT)
+    print(f"\nThe book will be at http://{address}/ in a few seconds (Ctrl-C ends it).", flush=True)
+    waiting = [c.path for c in chapters.load()[0] if run.cached(c) is None]
+    unvetted, contract = card.stale(), None
     try:
         for changes in watch(DOCS, ROOT / "lossbook", yield_on_timeout=True, rust_timeout=1000):
             if server.poll() is not None:
                 return server.returncode
             paths = {Path(path) for _, path in changes if not path.endswith((".ipynb", ".pyc"))}
             if paths:
-                chapters = [p for p in paths if p.suffix == ".md" and p.exists()]
-                _update(chapters if len(chapters) == len(paths) else None, code)
+                pages = [p for p in paths if p.suffix == ".md" and p.exists()]
+                _update(pages if len(pages) == len(paths) else None, code)
+            elif waiting:
+                _update(waiting[:2], code)
+                waiting = waiting[2:]
+            elif unvetted:
+                print(f"The contract runs on {len(unvetted)} losses, for their cards.", flush=True)
+                tests = [sys.executable, "-m", "tests.contract", *unvetted]
+                contract = subprocess.Popen(tests, cwd=ROOT, stdout=subprocess.DEVNULL)
+                unvetted = []
+            elif contract is not None and contract.poll() is not None:
+                contract = None
+                _update(None, code)
+                print("The cards are filled.", flush=True)
     except KeyboardInterrupt:
         pass
     finally:
-        server.terminate()
-        server.wait()
+        for process in filter(None, (server, contract)):
+            process.terminate()
+            process.wait()
     return 0
 
 

@@ -48,6 +48,7 @@ def stage(
     *,
     only: Sequence[Path] | None = None,
     watch_tree: bool = True,
+    wait: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[ChapterError]:
     """Run the chapters and write `build/docs`, `build/mkdocs.yml` and `build/zensical.yml`.
@@ -57,6 +58,7 @@ def stage(
     Args:
         only: The chapters to run; the others keep their staged page.
         watch_tree: Whether a chapter that changes the repository's files fails.
+        wait: Run what has no stored run; else its page says that it is running.
         report: Called with a line of progress as each chapter ends.
 
     Returns:
@@ -64,7 +66,10 @@ def stage(
     """
     chapters, errors = load()
     chosen = [c for c in chapters if only is None or c.path in only]
-    runs = run_all(chosen, watch_tree=watch_tree, report=report)
+    if wait:
+        runs = run_all(chosen, watch_tree=watch_tree, report=report)
+    else:
+        runs = [cached(chapter) or _running(chapter) for chapter in chosen]
     written = set()
     tex.typeset([formula for chapter in chosen for formula in tex.formulas(chapter.body)])
     for chapter in chosen:
@@ -104,6 +109,13 @@ def stage(
                 path.unlink()
         _configure(chapters, pages)
     return errors
+
+
+def _running(chapter: Chapter) -> Run:
+    """What a page shows while its chapter runs."""
+    said = [{"text/plain": "running"}]
+    results = [Result(b.kind, b.line, b.source, list(said), None) for b in chapter.blocks]
+    return Run(chapter.name, results, 0.0, {})
 
 
 def _write(name: str, content: str | bytes) -> Path:
