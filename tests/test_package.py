@@ -21,6 +21,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 # Modules that are not called as what installs them.
 INSTALLED_BY = {
+    "PIL": "pillow",
     "ot": "pot",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
