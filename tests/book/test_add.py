@@ -17,7 +17,8 @@ def root(tmp_path, monkeypatch):
     for name in ("lossbook", "tests/templates", "docs/regression"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(chapters.ROOT / name, tmp_path / name, ignore=ignored)
-    shutil.copytree(chapters.ROOT / "tests/regression", tmp_path / "tests/regression")
+    for name in ("regression", "answers"):
+        shutil.copytree(chapters.ROOT / "tests" / name, tmp_path / "tests" / name)
     monkeypatch.setattr(add, "ROOT", tmp_path)
     monkeypatch.setattr(layout, "ROOT", tmp_path)
     return tmp_path
@@ -29,13 +30,16 @@ def test_a_new_loss_lacks_what_a_person_must_write_and_nothing_else(root, capsys
     files = capsys.readouterr().out.split()
     assert files == [
         *("lossbook/regression/near.py", "tests/regression/test_near.py"),
-        *("docs/regression/near.md", "lossbook/__init__.py"),
+        *("docs/regression/near.md", "tests/answers/regression/near.py", "lossbook/__init__.py"),
     ]
-    code, test, text, listed = [(root / file).read_text() for file in files]
+    code, test, text, answers, listed = [(root / file).read_text() for file in files]
     assert list(layout.mirror(root)) == before
     address = f"{layout.MKDOCS['site_url']}regression/near/"
     assert list(layout.loss_file(code, address)) == ["near_loss: Reference has no year"]
     assert list(layout.chapter(text)) == []
+    known = {}
+    exec(compile(answers, "answers.py", "exec"), known)
+    assert list(layout.form(text, known["ANSWERS"])) == []
     meta = layout.front_matter(text)
     docs = root / "docs"
     assert list(layout.data(meta, "regression/near", ["near_loss"], layout.BIBLIOGRAPHY, docs)) == [
@@ -43,7 +47,7 @@ def test_a_new_loss_lacks_what_a_person_must_write_and_nothing_else(root, capsys
     ]
     homes = lossbook._homes(listed.encode())
     assert homes == {**lossbook._HOMES, "near_loss": "lossbook.regression.near"}
-    lint = [sys.executable, "-m", "ruff", "check", "--quiet", root / files[0], root / files[3]]
+    lint = [sys.executable, "-m", "ruff", "check", "--quiet", root / files[0], root / files[4]]
     assert subprocess.run(lint, capture_output=True, cwd=chapters.ROOT, check=False).stdout == b""
     scope = {}
     exec(compile(code, "near.py", "exec"), scope)

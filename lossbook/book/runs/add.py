@@ -1,4 +1,4 @@
-"""Starts a loss: its file, its test, its chapter and its export, from the templates."""
+"""Starts a loss: file, test, chapter, answers and export, from the templates."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ FILES = {
     "loss.py.in": "lossbook/{family}/{stem}.py",
     "test.py.in": "tests/{family}/test_{stem}.py",
     "chapter.md.in": "docs/{family}/{stem}.md",
+    "answers.py.in": "tests/answers/{family}/{stem}.py",
 }
 
 
@@ -38,9 +39,9 @@ def add(name: str) -> list[str]:
         text = (ROOT / "tests/templates" / made).read_text()
         text = re.sub("|".join(words), lambda match: words[match[0]], text)
         (ROOT / path).parent.mkdir(exist_ok=True)
-        for package in ("lossbook", "tests"):
+        for package in ("lossbook", "tests", "tests/answers"):
             init = ROOT / package / family / "__init__.py"
-            if path.startswith(package) and not init.exists():
+            if path.startswith(f"{package}/{family}") and not init.exists():
                 init.write_text(f'"""{family.capitalize()}."""\n' if package == "lossbook" else "")
         (ROOT / path).write_text(text)
     return [*files.values(), export(f"lossbook.{family}.{stem}", f"{stem}_loss")]
