@@ -39,7 +39,6 @@ OWED = frozenset(
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual", "total_variation"),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
-        "sequence": ("ctc",),
     }.items()
     for stem in stems
 )
