@@ -37,7 +37,7 @@ OWED = frozenset(
     for family, stems in {
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
-        "image": ("perceptual", "total_variation"),
+        "image": ("total_variation",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
     }.items()
     for stem in stems
