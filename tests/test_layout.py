@@ -37,9 +37,8 @@ OWED = frozenset(
     for family, stems in {
         "segmentation": ("boundary", "gradient_consistency"),
         "detection": ("iou_balanced", "multibox"),
-        "image": ("perceptual", "total_variation"),
+        "image": ("total_variation",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
-        "sequence": ("ctc",),
     }.items()
     for stem in stems
 )

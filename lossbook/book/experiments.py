@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    *("breast_cancer", "coins", "diabetes", "digits", "docstrings", "picture"),
+    *("breast_cancer", "coins", "diabetes", "digits", "docstrings", "picture", "strips"),
     *("convolutions", "fit", "mlp", "rng", "split"),
 ]
 
@@ -194,3 +194,43 @@ def coins() -> tuple[Tensor, Tensor]:
     masks = ndimage.binary_opening(ndimage.binary_fill_holes(bright), iterations=2)
     small = nn.functional.avg_pool2d(picture("coins")[None, None, :300], 2)[0, 0]
     return small, torch.from_numpy(masks[:300:2, ::2].copy())
+
+
+def strips(
+    x: Tensor, y: Tensor, count: int, *, seed: int, most: int = 6
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Three or more digits side by side, each cut to its ink, with 0 to 5 empty columns between.
+
+    Args:
+        x: The digits to draw from, as `digits` has them.
+        y: Their labels.
+        count: How many strips.
+        seed: Of the draws.
+        most: How many digits a strip holds at most.
+
+    Returns:
+        The strips, shape `(count, 8, W)`, empty on the right; their widths; their digits plus 1,
+        shape `(count, most)`, 0 for none; how many they are; and the columns where each digit
+        begins and ends, shape `(count, most, 2)`.
+    """
+    draw = rng(seed)
+    cut = []
+    for digit in x.view(-1, 8, 8):
+        ink = digit.any(0).nonzero()
+        cut.append(digit[:, ink.min() : ink.max() + 1])
+    sizes = torch.from_numpy(draw.integers(3, most + 1, count))
+    labels = torch.zeros(count, most, dtype=torch.int64)
+    edges = torch.zeros(count, most, 2, dtype=torch.int64)
+    rows = []
+    for i in range(count):
+        parts = [torch.zeros(8, int(draw.integers(6)))]
+        for j in range(int(sizes[i])):
+            k = int(draw.integers(len(x)))
+            start = sum(part.shape[1] for part in parts)
+            labels[i, j] = y[k] + 1
+            edges[i, j] = torch.tensor([start, start + cut[k].shape[1]])
+            parts += [cut[k], torch.zeros(8, int(draw.integers(6)))]
+        rows.append(torch.cat(parts, 1).T)
+    widths = torch.tensor([len(row) for row in rows])
+    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return padded.transpose(1, 2), widths, labels, sizes, edges
