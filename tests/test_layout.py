@@ -37,7 +37,7 @@ OWED = frozenset(
     for family, stems in {
         "segmentation": ("boundary", "gradient_consistency"),
         "detection": ("iou_balanced", "multibox"),
-        "image": ("perceptual", "total_variation"),
+        "image": ("perceptual",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
         "sequence": ("ctc",),
     }.items()
