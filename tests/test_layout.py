@@ -36,6 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "segmentation": ("boundary", "gradient_consistency"),
+        "segmentation": ("dice", "gradient_consistency", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
