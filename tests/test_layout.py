@@ -37,6 +37,7 @@ OWED = frozenset(
     for family, stems in {
         "segmentation": ("boundary", "gradient_consistency"),
         "segmentation": ("dice", "gradient_consistency", "jaccard"),
+        "segmentation": ("dice", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
