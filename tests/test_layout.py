@@ -35,9 +35,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "segmentation": ("boundary", "gradient_consistency"),
-        "segmentation": ("dice", "gradient_consistency", "jaccard"),
-        "segmentation": ("dice", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
