@@ -35,10 +35,15 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "segmentation": ("boundary", "gradient_consistency"),
-        "detection": ("iou_balanced", "multibox"),
-        "image": ("total_variation",),
-        "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
+        "detection": (
+            "iou_balanced",
+            "multibox",
+        ),
+        "generative": (
+            "least_squares_gan",
+            "minimax_gan",
+            "wasserstein_gan",
+        ),
     }.items()
     for stem in stems
 )
