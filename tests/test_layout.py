@@ -36,7 +36,6 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
-        "detection": ("iou_balanced",),
         "image": ("perceptual", "total_variation"),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),
         "sequence": ("ctc",),
