@@ -57,7 +57,9 @@ ANSWERS = {
         """,
         hidden="""
         for seed in range(1, 5):
-            b, z, t, y = two_images(seed)
+            draw = experiments.rng(seed)
+            b, t, z = (torch.from_numpy(draw.normal(size=(2, 12, n))) for n in (4, 4, 3))
+            y = torch.tensor([[0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0], [0] * 12])
             y[1, 4] = seed % 2  # Now and then an object in the second as well.
             n, ratio = int((y > 0).sum()), 1.0 + seed / 3
             hard = F.cross_entropy(z[y == 0], y[y == 0], reduction="none")
