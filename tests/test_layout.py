@@ -35,10 +35,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "detection": (
-            "iou_balanced",
-            "multibox",
-        ),
         "generative": (
             "least_squares_gan",
             "minimax_gan",

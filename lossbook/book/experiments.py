@@ -19,8 +19,18 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    *("breast_cancer", "coins", "diabetes", "digits", "docstrings", "picture", "strips"),
-    *("convolutions", "fit", "mlp", "rng", "split"),
+    *("breast_cancer", "coins", "diabetes", "digits", "docstrings", "picture", "scenes", "strips"),
+    *(
+        "average_precision",
+        "convolutions",
+        "detector",
+        "fit",
+        "mlp",
+        "overlaps",
+        "rng",
+        "split",
+        "survivors",
+    ),
 ]
 
 
@@ -234,3 +244,165 @@ def strips(
     widths = torch.tensor([len(row) for row in rows])
     padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return padded.transpose(1, 2), widths, labels, sizes, edges
+
+
+def scenes(
+    count: int, seed: int, *, held_out: bool = False
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Compose scenes: one to three of the digits 1, 2 and 3 on brick, grass or gravel.
+
+    Each digit is cut to its ink and enlarged 1.2 to 3 times; none covers another.
+
+    Args:
+        count: How many scenes.
+        seed: Of what is drawn.
+        held_out: Whether to use the last 30 % of the digits, which the other scenes never show.
+
+    Returns:
+        The scenes, values in [0, 1], shape `(count, 1, 48, 48)`; for each of them the boxes of its
+        digits as corners (x1, y1, x2, y2), shape `(G, 4)`, and the digits, shape `(G,)`.
+    """
+    draw = rng(seed)
+    x, y = digits()
+    x, y = x[(y > 0) & (y < 4)].reshape(-1, 8, 8), y[(y > 0) & (y < 4)]
+    cut = int(0.7 * len(x))
+    first, last = (cut, len(x)) if held_out else (0, cut)
+    walls = (picture(name)[None] for name in ("brick", "grass", "gravel"))
+    grounds = [nn.functional.avg_pool2d(wall, 4)[0] for wall in walls]
+    images, boxes, labels = [], [], []
+    for _ in range(count):
+        ground = grounds[draw.integers(len(grounds))]
+        top, left = draw.integers(len(ground) - 47, size=2)
+        image = 0.6 * ground[top : top + 48, left : left + 48]
+        placed: list[tuple[int, int, int, int]] = []
+        kinds: list[int] = []
+        for i in draw.integers(first, last, size=draw.integers(1, 4)).tolist():
+            rows, columns = ((x[i] > 0.3).any(axis).nonzero()[:, 0] for axis in (1, 0))
+            ink = x[i, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            times = 1.2 * 2.5 ** draw.random()
+            h, w = (round(times * side) for side in ink.shape)
+            y1, x1 = int(draw.integers(49 - h)), int(draw.integers(49 - w))
+            if any(x1 < c and a < x1 + w and y1 < d and b < y1 + h for a, b, c, d in placed):
+                continue
+            ink = nn.functional.interpolate(ink[None, None], (h, w), mode="bilinear")[0, 0]
+            under = image[y1 : y1 + h, x1 : x1 + w]
+            under.copy_(torch.maximum(under, ink))
+            placed.append((x1, y1, x1 + w, y1 + h))
+            kinds.append(int(y[i]))
+        images.append(image)
+        boxes.append(torch.tensor(placed).float())
+        labels.append(torch.tensor(kinds))
+    return torch.stack(images)[:, None], boxes, labels
+
+
+class _Detector(nn.Module):
+    """Two maps of a scene, 12 x 12 and 6 x 6, and on each of them a convolution that answers."""
+
+    def __init__(self, kinds: int, classes: int, seed: int) -> None:
+        super().__init__()
+        relu, half = nn.ReLU(), nn.MaxPool2d(2)
+        first, second, third, fourth, *heads = (
+            convolutions(i, o, seed=100 * seed + k, size=size)
+            for k, (i, o, size) in enumerate(
+                [(1, 8, 5), (8, 24, 3), (24, 32, 3), (32, 48, 3)]
+                + [(i, kinds * (4 + classes), 3) for i in (32, 48)]
+            )
+        )
+        self.fine = nn.Sequential(first, half, relu, second, half, relu, third, relu)
+        self.coarse = nn.Sequential(half, fourth, relu)
+        self.heads = nn.ModuleList(heads)
+        self.classes = classes
+        with torch.no_grad():
+            for head in heads:
+                weight, _ = head.parameters()
+                weight.mul_(0.1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        fine = self.fine(images - 0.3)
+        maps = zip(self.heads, (fine, self.coarse(fine)), strict=True)
+        rows = [head(seen).movedim(1, 3).reshape(len(images), -1) for head, seen in maps]
+        return torch.cat(rows, 1).reshape(len(images), -1, 4 + self.classes)
+
+
+def detector(kinds: int, classes: int, *, seed: int) -> nn.Module:
+    """A small network for `scenes`, its weights drawn as in `convolutions`.
+
+    Args:
+        kinds: Default boxes in each cell.
+        classes: Scores for each, the background's among them.
+        seed: Of its weights.
+
+    Returns:
+        A module from scenes `(N, 1, 48, 48)` to `(N, P, 4 + classes)`: for each default box four
+        offsets and the scores. The boxes are those of the 12 x 12 cells of the first map, row by
+        row, each with its kinds; then those of the 6 x 6 cells of the second.
+    """
+    return _Detector(kinds, classes, seed)
+
+
+def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU of each box with each of the others, corners (x1, y1, x2, y2): shape `(P, G)`."""
+    lows = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    highs = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = (highs - lows).clamp_min(0).prod(2)
+    areas, more = ((b[:, 2:] - b[:, :2]).prod(1) for b in (boxes, others))
+    return shared / (areas[:, None] + more - shared)
+
+
+def survivors(boxes: Tensor, scores: Tensor, *, threshold: float = 0.45) -> Tensor:
+    """Non-maximum suppression: the best box, then the best that no kept one overlaps, and so on.
+
+    Args:
+        boxes: Corners, shape `(P, 4)`.
+        scores: How sure each is, shape `(P,)`.
+        threshold: IoU with a kept box above which a box goes.
+
+    Returns:
+        The indices of those kept, the surest first.
+    """
+    order = scores.argsort(descending=True)
+    near = overlaps(boxes[order], boxes[order]) > threshold
+    gone = torch.zeros(len(order), dtype=torch.bool)
+    kept = []
+    for i in range(len(order)):
+        if not gone[i]:
+            kept.append(i)
+            gone |= near[i]
+    return order[kept]
+
+
+def average_precision(
+    found: Sequence[tuple[Tensor, Tensor, Tensor]],
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    *,
+    iou: float = 0.5,
+) -> float:
+    """Average precision of detections, the mean over the classes that occur.
+
+    Going down from the surest, a detection is right if it overlaps an object of its class that is
+    not taken yet by at least `iou`. The precision at each recall is the best at it or beyond.
+
+    Args:
+        found: For each image boxes (corners), classes and scores.
+        boxes: For each image the true boxes.
+        labels: For each image the true classes.
+        iou: The overlap that is asked for.
+    """
+    values = []
+    for kind in sorted({int(kind) for known in labels for kind in known}):
+        rows: list[tuple[float, bool]] = []
+        for (at, named, scores), true, known in zip(found, boxes, labels, strict=True):
+            mine = (named == kind).nonzero()[:, 0]
+            mine = mine[scores[mine].argsort(descending=True)]
+            shared = overlaps(at[mine], true[known == kind])
+            for overlap, score in zip(shared, scores[mine].tolist(), strict=True):
+                right = len(overlap) > 0 and bool(overlap.max() >= iou)
+                if right:
+                    shared[:, overlap.argmax()] = -1
+                rows.append((score, right))
+        hits = np.array([right for _, right in sorted(rows, key=lambda row: -row[0])], bool)
+        precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        values.append(best[hits].sum() / sum(int((known == kind).sum()) for known in labels))
+    return float(np.mean(values))

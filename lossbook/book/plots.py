@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = [
     *("Pictures", "Table", "bands", "bars", "curves", "descents", "loss_and_gradient"),
-    "signed",
+    *("framed", "signed"),
 ]
 
 # Okabe and Ito's colors, told apart by readers with any color vision.
@@ -365,6 +365,33 @@ class Pictures:
         )
         told = "".join([first.format(escape(self.alt_text)), *(other.format("") for other in rest)])
         return f'<figure class="pictures">{told}</figure>'
+
+
+def framed(image: Tensor, *frames: Tensor, zoom: int = 4) -> Tensor:
+    """Enlarge a gray picture for `Pictures` and draw boxes on it, a color for each set of boxes.
+
+    Args:
+        image: Values in [0, 1], shape `(H, W)`.
+        *frames: Boxes as corners (x1, y1, x2, y2), shape `(G, 4)`; what lies outside is cut off.
+        zoom: How many pixels wide a pixel becomes.
+
+    Returns:
+        The picture, shape `(zoom H, zoom W, 3)`.
+    """
+    drawn = image.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)[..., None].repeat(1, 1, 3)
+    height, width, _ = drawn.shape
+    for color, boxes in zip(_FRAMES, frames, strict=False):
+        paint = torch.tensor([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        for box in (boxes * zoom).round().long().tolist():
+            x1, x2 = (min(max(x, 0), width - 2) for x in box[::2])
+            y1, y2 = (min(max(y, 0), height - 2) for y in box[1::2])
+            for x, y in zip((x1, x2), (y1, y2), strict=True):
+                drawn[y : y + 2, x1 : x2 + 2] = paint
+                drawn[y1 : y2 + 2, x : x + 2] = paint
+    return drawn
+
+
+_FRAMES = ["#f0e442", "#d55e00", "#56b4e9"]  # Bright ones: they lie on dark pictures.
 
 
 def signed(values: Tensor) -> Tensor:

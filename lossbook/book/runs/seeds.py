@@ -48,10 +48,11 @@ def key(chapter: Chapter) -> str:
 
 
 def _experiments(code: str) -> str:
-    """Collect the functions of `experiments` that some code calls, and those that they call."""
+    """Collect what some code calls of `experiments`, functions and classes, and what that calls."""
     text = EXPERIMENTS.read_text()
-    functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)}
-    called: dict[str, ast.FunctionDef] = {}
+    kinds = ast.FunctionDef | ast.ClassDef
+    functions = {f.name: f for f in ast.parse(text).body if isinstance(f, kinds)}
+    called: dict[str, ast.FunctionDef | ast.ClassDef] = {}
     todo = set(re.findall(r"\bexperiments\.(\w+)", code))
     while todo := todo & functions.keys() - called.keys():
         called |= {name: functions[name] for name in todo}
