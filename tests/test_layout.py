@@ -38,7 +38,6 @@ OWED = frozenset(
         "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("perceptual", "total_variation"),
-        "generative": ("wasserstein_gan",),
         "sequence": ("ctc",),
     }.items()
     for stem in stems
