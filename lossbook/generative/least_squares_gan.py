@@ -62,8 +62,9 @@ def least_squares_discriminator_loss(
         a: Score that fakes shall get, a number or a tensor of shape `()`. The default 0 is of the
             paper's 0-1 coding.
         b: Score that real samples shall get, a number or a tensor of shape `()`. The default 1 is
-            of the same coding. With a = -1, b = 1 and the generator's c = 0 the game minimizes a
-            Pearson chi-squared divergence.
+            of the same coding. With a = -1, b = 1 and the generator's c = 0 what the generator pays
+            at the best discriminator, reals included, is half a Pearson chi-squared divergence; its
+            step, which holds the discriminator still, does not descend that.
 
     Returns:
         The loss of each pair, shape `(N, *)`, in the dtype of `real_scores`.
