@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from lossbook.distribution.distillation import distillation_loss as distillation_loss
     from lossbook.distribution.earth_mover import earth_mover_distance as earth_mover_distance
     from lossbook.distribution.earth_mover import squared_emd_loss as squared_emd_loss
+    from lossbook.distribution.jensen_shannon import generalized_jsd as generalized_jsd
+    from lossbook.distribution.jensen_shannon import (
+        total_variation_distance as total_variation_distance,
+    )
     from lossbook.distribution.kl_divergence import kl_divergence as kl_divergence
     from lossbook.embedding.arcface import arcface_loss as arcface_loss
     from lossbook.embedding.arcface import sphereface_loss as sphereface_loss

@@ -1,0 +1,1 @@
+"""Losses on which of two answers is better."""
