@@ -89,6 +89,10 @@ if TYPE_CHECKING:
     from lossbook.image.perceptual import perceptual_loss as perceptual_loss
     from lossbook.image.perceptual import style_loss as style_loss
     from lossbook.image.total_variation import total_variation as total_variation
+    from lossbook.preference.dpo import dpo_loss as dpo_loss
+    from lossbook.preference.dpo import ipo_loss as ipo_loss
+    from lossbook.preference.dpo import kto_loss as kto_loss
+    from lossbook.preference.dpo import sequence_log_probs as sequence_log_probs
     from lossbook.ranking.margin_ranking import margin_ranking_loss as margin_ranking_loss
     from lossbook.regression.absolute_error import absolute_error as absolute_error
     from lossbook.regression.huber import huber_loss as huber_loss
