@@ -36,7 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "distribution": ("jensen_shannon",),
-        "preference": ("dpo",),
+        "preference": ("bradley_terry", "dpo"),
     }.items()
     for stem in stems
 )

@@ -130,7 +130,7 @@ def dpo_loss(
         reference_chosen_log_probs,
         reference_rejected_log_probs,
     )
-    losses = -logsigmoid(lead)
+    losses = 0 - logsigmoid(lead)  # No -0.0.
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
         # -log sigmoid(-x) = -log sigmoid(x) + x; what is weighed by 0 is not there.
         losses = losses + label_smoothing * lead.where(lead.isfinite() | (label_smoothing > 0), 0)
