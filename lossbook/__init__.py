@@ -94,6 +94,8 @@ if TYPE_CHECKING:
     from lossbook.preference.dpo import ipo_loss as ipo_loss
     from lossbook.preference.dpo import kto_loss as kto_loss
     from lossbook.preference.dpo import sequence_log_probs as sequence_log_probs
+    from lossbook.preference.reference_free import orpo_loss as orpo_loss
+    from lossbook.preference.reference_free import simpo_loss as simpo_loss
     from lossbook.ranking.margin_ranking import margin_ranking_loss as margin_ranking_loss
     from lossbook.regression.absolute_error import absolute_error as absolute_error
     from lossbook.regression.huber import huber_loss as huber_loss

@@ -85,11 +85,11 @@ def dpo_loss(
 ) -> Tensor:
     """Direct preference optimization, one value per pair, in nats.
 
-    With the log-probabilities w and l of the chosen and the rejected answer, w_ref and l_ref those
+    With the log-probabilities c and r of the chosen and the rejected answer, c_ref and r_ref those
     of the reference, and label smoothing e:
 
         loss = -(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h)
-        h = (w - w_ref) - (l - l_ref)
+        h = (c - c_ref) - (r - r_ref)
 
     Where policy and reference agree it is log 2. Smoothing is that of conservative DPO: a share e
     of the preferences is taken to be flipped, and the loss is least at sigmoid(beta h) = 1 - e.
@@ -147,10 +147,10 @@ def ipo_loss(
 ) -> Tensor:
     """Identity preference optimization, one value per pair, in squared nats.
 
-    With the log-probabilities w and l of the chosen and the rejected answer, and w_ref and l_ref
+    With the log-probabilities c and r of the chosen and the rejected answer, and c_ref and r_ref
     those of the reference:
 
-        loss = (h - 1 / (2 tau))^2,    h = (w - w_ref) - (l - l_ref)
+        loss = (h - 1 / (2 tau))^2,    h = (c - c_ref) - (r - r_ref)
 
     The lead h has a target, 1 / (2 tau) nats, and past it costs again. There is no factor 1/2.
 

@@ -92,139 +92,139 @@ def _(logits, labels, mask, *, average=False):
     return sequence_log_probs(logits, labels, mask.bool(), average=average)
 
 
-def lead(w, l, w_ref, l_ref):  # noqa: E741
-    return (w - w_ref.detach()) - (l - l_ref.detach())
+def lead(c, r, c_ref, r_ref):
+    return (c - c_ref.detach()) - (r - r_ref.detach())
 
 
 @MUTANTS.of("dpo_loss", "chosen and rejected exchanged", killed_by="value")
-def _(w, l, w_ref, l_ref, **settings):  # noqa: E741
-    return dpo_loss(l, w, l_ref, w_ref, **settings)
+def _(c, r, c_ref, r_ref, **settings):
+    return dpo_loss(r, c, r_ref, c_ref, **settings)
 
 
 @MUTANTS.of("dpo_loss", "no reference", killed_by="value")
-def _(w, l, w_ref, l_ref, **settings):  # noqa: E741
-    return dpo_loss(w, l, 0 * w_ref, 0 * l_ref, **settings)
+def _(c, r, c_ref, r_ref, **settings):
+    return dpo_loss(c, r, 0 * c_ref, 0 * r_ref, **settings)
 
 
 @MUTANTS.of("dpo_loss", "the references added", killed_by="value")
-def _(w, l, w_ref, l_ref, **settings):  # noqa: E741
-    return dpo_loss(w, l, -w_ref, -l_ref, **settings)
+def _(c, r, c_ref, r_ref, **settings):
+    return dpo_loss(c, r, -c_ref, -r_ref, **settings)
 
 
 @MUTANTS.of("dpo_loss", "the references exchanged", killed_by="value")
-def _(w, l, w_ref, l_ref, **settings):  # noqa: E741
-    return dpo_loss(w, l, l_ref, w_ref, **settings)
+def _(c, r, c_ref, r_ref, **settings):
+    return dpo_loss(c, r, r_ref, c_ref, **settings)
 
 
 @MUTANTS.of("dpo_loss", "beta outside of the sigmoid", killed_by="value")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    return beta * dpo_loss(w, l, w_ref, l_ref, beta=1.0, label_smoothing=label_smoothing)
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    return beta * dpo_loss(c, r, c_ref, r_ref, beta=1.0, label_smoothing=label_smoothing)
 
 
 @MUTANTS.of("dpo_loss", "beta on the chosen answer alone", killed_by="value")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    x = beta * (w - w_ref) - (l - l_ref)
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    x = beta * (c - c_ref) - (r - r_ref)
     return -(1 - label_smoothing) * F.logsigmoid(x) - label_smoothing * F.logsigmoid(-x)
 
 
 @MUTANTS.of("dpo_loss", "no logarithm", killed_by="value")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    return 1 - label_smoothing - (beta * lead(w, l, w_ref, l_ref)).sigmoid()
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    return 1 - label_smoothing - (beta * lead(c, r, c_ref, r_ref)).sigmoid()
 
 
 @MUTANTS.of("dpo_loss", "robust DPO's smoothing", killed_by="value")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    x, e = beta * lead(w, l, w_ref, l_ref), label_smoothing
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    x, e = beta * lead(c, r, c_ref, r_ref), label_smoothing
     return (e * F.logsigmoid(-x) - (1 - e) * F.logsigmoid(x)) / (1 - 2 * e)
 
 
 @MUTANTS.of("dpo_loss", "smoothing ignored", killed_by="value")
-def _(w, l, w_ref, l_ref, *, beta=0.1, **_):  # noqa: E741
-    return dpo_loss(w, l, w_ref, l_ref, beta=beta)
+def _(c, r, c_ref, r_ref, *, beta=0.1, **_):
+    return dpo_loss(c, r, c_ref, r_ref, beta=beta)
 
 
 @MUTANTS.of("dpo_loss", "the logarithm of a sigmoid that underflows", killed_by="value")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    x = beta * lead(w, l, w_ref, l_ref)
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    x = beta * lead(c, r, c_ref, r_ref)
     return -(1 - label_smoothing) * x.sigmoid().log() - label_smoothing * (-x).sigmoid().log()
 
 
 @MUTANTS.of("dpo_loss", "the digits of 1 - sigmoid lost", killed_by="next to the optimum")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    x = beta * lead(w, l, w_ref, l_ref)
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    x = beta * lead(c, r, c_ref, r_ref)
     return (1 + (-x).exp()).log() + label_smoothing * x
 
 
 @MUTANTS.of("dpo_loss", "the reference learns", killed_by="gradient")
-def _(w, l, w_ref, l_ref, *, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    x = beta * ((w - w_ref) - (l - l_ref))
+def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
+    x = beta * ((c - c_ref) - (r - r_ref))
     return -F.logsigmoid(x) + label_smoothing * x
 
 
 @MUTANTS.of("dpo_loss", "the rejected answer detached", killed_by="gradient")
-def _(w, l, w_ref, l_ref, **settings):  # noqa: E741
-    return dpo_loss(w, l.detach(), w_ref, l_ref, **settings)
+def _(c, r, c_ref, r_ref, **settings):
+    return dpo_loss(c, r.detach(), c_ref, r_ref, **settings)
 
 
 @MUTANTS.of("dpo_loss", "shapes that broadcast", killed_by="errors")
-def _(w, l, w_ref, l_ref, **settings):  # noqa: E741
-    return dpo_loss(*torch.broadcast_tensors(w, l, w_ref, l_ref), **settings)
+def _(c, r, c_ref, r_ref, **settings):
+    return dpo_loss(*torch.broadcast_tensors(c, r, c_ref, r_ref), **settings)
 
 
 @MUTANTS.of("ipo_loss", "half of it", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return ipo_loss(w, l, w_ref, l_ref, tau=tau) / 2
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return ipo_loss(c, r, c_ref, r_ref, tau=tau) / 2
 
 
 @MUTANTS.of("ipo_loss", "the target 1 / tau", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return (lead(w, l, w_ref, l_ref) - 1 / tau) ** 2
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return (lead(c, r, c_ref, r_ref) - 1 / tau) ** 2
 
 
 @MUTANTS.of("ipo_loss", "the target tau / 2", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return (lead(w, l, w_ref, l_ref) - tau / 2) ** 2
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return (lead(c, r, c_ref, r_ref) - tau / 2) ** 2
 
 
 @MUTANTS.of("ipo_loss", "tau times the lead", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return (tau * lead(w, l, w_ref, l_ref) - 1 / 2) ** 2
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return (tau * lead(c, r, c_ref, r_ref) - 1 / 2) ** 2
 
 
 @MUTANTS.of("ipo_loss", "past the target it costs nothing", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return (1 / (2 * tau) - lead(w, l, w_ref, l_ref)).clamp_min(0) ** 2
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return (1 / (2 * tau) - lead(c, r, c_ref, r_ref)).clamp_min(0) ** 2
 
 
 @MUTANTS.of("ipo_loss", "the distance, not its square", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return (lead(w, l, w_ref, l_ref) - 1 / (2 * tau)).abs()
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return (lead(c, r, c_ref, r_ref) - 1 / (2 * tau)).abs()
 
 
 @MUTANTS.of("ipo_loss", "chosen and rejected exchanged", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return ipo_loss(l, w, l_ref, w_ref, tau=tau)
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return ipo_loss(r, c, r_ref, c_ref, tau=tau)
 
 
 @MUTANTS.of("ipo_loss", "no reference", killed_by="value")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return ipo_loss(w, l, 0 * w_ref, 0 * l_ref, tau=tau)
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return ipo_loss(c, r, 0 * c_ref, 0 * r_ref, tau=tau)
 
 
 @MUTANTS.of("ipo_loss", "the square opened: its terms cancel", killed_by="next to the optimum")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    x = lead(w, l, w_ref, l_ref)
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    x = lead(c, r, c_ref, r_ref)
     return x**2 - x / tau + 1 / (4 * tau**2)
 
 
 @MUTANTS.of("ipo_loss", "the reference learns", killed_by="gradient")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return ((w - w_ref) - (l - l_ref) - 1 / (2 * tau)) ** 2
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return ((c - c_ref) - (r - r_ref) - 1 / (2 * tau)) ** 2
 
 
 @MUTANTS.of("ipo_loss", "tau 0 accepted", killed_by="errors")
-def _(w, l, w_ref, l_ref, *, tau=0.1):  # noqa: E741
-    return ipo_loss(w, l, w_ref, l_ref, tau=tau or 0.1)
+def _(c, r, c_ref, r_ref, *, tau=0.1):
+    return ipo_loss(c, r, c_ref, r_ref, tau=tau or 0.1)
 
 
 def sides(log_probs, reference, kl, beta):

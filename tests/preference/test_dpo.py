@@ -93,46 +93,46 @@ def near_ipo(rng):
     return tuple(real(x) for x in (lead + rest[0], rest[1], rest[0] - rest[1] + rest[2], rest[2]))
 
 
-def lead_of(w, l, w_ref, l_ref):  # noqa: E741
-    return (w - l) - (w_ref - l_ref)
+def lead_of(c, r, c_ref, r_ref):
+    return (c - r) - (c_ref - r_ref)
 
 
-def dpo(w, l, w_ref, l_ref, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    better = 1 / (1 + np.exp(-beta * lead_of(w, l, w_ref, l_ref)))
-    worse = 1 / (1 + np.exp(beta * lead_of(w, l, w_ref, l_ref)))
+def dpo(c, r, c_ref, r_ref, beta=0.1, label_smoothing=0.0):
+    better = 1 / (1 + np.exp(-beta * lead_of(c, r, c_ref, r_ref)))
+    worse = 1 / (1 + np.exp(beta * lead_of(c, r, c_ref, r_ref)))
     if not label_smoothing:
         return -np.log(better)
     return -(1 - label_smoothing) * np.log(better) - label_smoothing * np.log(worse)
 
 
-def dpo_slope(w, l, w_ref, l_ref, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    better = 1 / (1 + np.exp(-beta * lead_of(w, l, w_ref, l_ref)))
+def dpo_slope(c, r, c_ref, r_ref, beta=0.1, label_smoothing=0.0):
+    better = 1 / (1 + np.exp(-beta * lead_of(c, r, c_ref, r_ref)))
     slope = beta * (better - (1 - label_smoothing))
     return slope, -slope
 
 
-def ipo(w, l, w_ref, l_ref, tau=0.1):  # noqa: E741
-    return (lead_of(w, l, w_ref, l_ref) - 1 / (w * 0 + 2 * tau)) ** 2
+def ipo(c, r, c_ref, r_ref, tau=0.1):
+    return (lead_of(c, r, c_ref, r_ref) - 1 / (c * 0 + 2 * tau)) ** 2
 
 
-def ipo_slope(w, l, w_ref, l_ref, tau=0.1):  # noqa: E741
-    slope = 2 * (lead_of(w, l, w_ref, l_ref) - 1 / (w * 0 + 2 * tau))
+def ipo_slope(c, r, c_ref, r_ref, tau=0.1):
+    slope = 2 * (lead_of(c, r, c_ref, r_ref) - 1 / (c * 0 + 2 * tau))
     return slope, -slope
 
 
-def liger_dpo(w, l, w_ref, l_ref, beta=0.1, label_smoothing=0.0):  # noqa: E741
+def liger_dpo(c, r, c_ref, r_ref, beta=0.1, label_smoothing=0.0):
     from liger_kernel.chunked_loss.dpo_loss import LigerFusedLinearDPOFunction
 
     if label_smoothing:  # Its own is robust DPO's.
         return NotImplemented
-    flat = [x.flatten() for x in (w, l, w_ref, l_ref)]
-    pairs = torch.zeros(2 * w.numel(), 1)
+    flat = [x.flatten() for x in (c, r, c_ref, r_ref)]
+    pairs = torch.zeros(2 * c.numel(), 1)
     found = LigerFusedLinearDPOFunction.preference_loss_fn(*flat[:2], pairs, *flat[2:], beta=beta)
     return found[0]
 
 
-def torch_dpo(w, l, w_ref, l_ref, beta=0.1, label_smoothing=0.0):  # noqa: E741
-    lead = beta * lead_of(w, l, w_ref, l_ref)
+def torch_dpo(c, r, c_ref, r_ref, beta=0.1, label_smoothing=0.0):
+    lead = beta * lead_of(c, r, c_ref, r_ref)
     truth = torch.full_like(lead, 1 - label_smoothing)
     return F.binary_cross_entropy_with_logits(lead, truth, reduction="none")
 
@@ -201,7 +201,7 @@ NAMES = ("chosen_log_probs", "rejected_log_probs", "reference_chosen", "referenc
 FOUR_ERRORS = [
     *((put(ALL, i, torch.zeros(3).long()), {}, f"floating {n}") for i, n in enumerate(NAMES)),
     *(
-        (put(ALL, i, torch.zeros(shape)), {}, rf"{NAMES[i]}\w* of shape \(3,\), got")
+        (put(ALL, i, torch.zeros(shape)), {}, rf"{NAMES[i]}\c* of shape \(3,\), got")
         for i in (1, 2, 3)
         for shape in ((1,), (3, 1), ())
     ),
@@ -378,8 +378,8 @@ def cases():
                 ),
             },
             peers={
-                "torch": lambda w, l, w_ref, l_ref, tau=0.1: F.mse_loss(  # noqa: E741
-                    lead_of(w, l, w_ref, l_ref), torch.full_like(w, 1 / (2 * tau)), reduction="none"
+                "torch": lambda c, r, c_ref, r_ref, tau=0.1: F.mse_loss(
+                    lead_of(c, r, c_ref, r_ref), torch.full_like(c, 1 / (2 * tau)), reduction="none"
                 )
             },
             errors=[
@@ -498,20 +498,14 @@ def rows():
                 shape="{}",
                 n=n,
                 inputs=four,
-                peers={
-                    FORMULA: lambda w, l, a, b: (  # noqa: E741
-                        -F.logsigmoid(0.1 * ((w - a) - (l - b))).mean()
-                    )
-                },
+                peers={FORMULA: lambda c, r, a, b: -F.logsigmoid(0.1 * ((c - a) - (r - b))).mean()},
             ),
             Row(
                 ipo_loss,
                 shape="{}",
                 n=n,
                 inputs=four,
-                peers={
-                    FORMULA: lambda w, l, a, b: (((w - a) - (l - b) - 5) ** 2).mean()  # noqa: E741
-                },
+                peers={FORMULA: lambda c, r, a, b: (((c - a) - (r - b) - 5) ** 2).mean()},
             ),
             Row(
                 kto_loss,
@@ -575,32 +569,32 @@ def test_many_tokens_are_summed_in_float32():
 
 
 def test_settings_at_0_and_infinite_log_probs():
-    w, l, zero = real([-INF, -1.0]), real([-1.0, -INF]), real([0.0, 0.0])  # noqa: E741
+    c, r, zero = real([-INF, -1.0]), real([-1.0, -INF]), real([0.0, 0.0])
     for e in (0.0, torch.tensor(0.0)):
-        assert dpo_loss(w, l, zero, zero, label_smoothing=e).tolist() == [INF, 0]
-    assert dpo_loss(w[1:], l[1:], zero[1:], zero[1:], label_smoothing=0.1).item() == INF
+        assert dpo_loss(c, r, zero, zero, label_smoothing=e).tolist() == [INF, 0]
+    assert dpo_loss(c[1:], r[1:], zero[1:], zero[1:], label_smoothing=0.1).item() == INF
 
 
 def test_smoothing_is_least_where_the_preferences_are_flipped_that_often():
-    w = real([10 * math.log(9), 10 * math.log(4)]).requires_grad_()
+    c = real([10 * math.log(9), 10 * math.log(4)]).requires_grad_()
     zero = torch.zeros(2).double()
-    (slope,) = torch.autograd.grad(dpo_loss(w, zero, zero, zero, label_smoothing=0.1).sum(), w)
+    (slope,) = torch.autograd.grad(dpo_loss(c, zero, zero, zero, label_smoothing=0.1).sum(), c)
     assert slope[0].item() == pytest.approx(0, abs=1e-12)
     assert slope[1].item() < 0
 
 
 def test_past_its_target_ipo_pulls_back():
-    w = real([0.0, 5.0, 10.0]).requires_grad_()
+    c = real([0.0, 5.0, 10.0]).requires_grad_()
     zero = torch.zeros(3).double()
-    (slope,) = torch.autograd.grad(ipo_loss(w, zero, zero, zero).sum(), w)
+    (slope,) = torch.autograd.grad(ipo_loss(c, zero, zero, zero).sum(), c)
     assert slope.tolist() == [-10, 0, 10]
 
 
 def test_a_half_sum_keeps_its_reference():
     # float16 steps by 0.5 at -700: the ratio is of the inputs as given, not of their roundings.
-    w = torch.tensor([-700.0]).half()
+    c = torch.tensor([-700.0]).half()
     zero = torch.zeros(1)
-    loss = dpo_loss(w, zero, torch.tensor([-700.2]), zero, beta=1.0)
+    loss = dpo_loss(c, zero, torch.tensor([-700.2]), zero, beta=1.0)
     assert loss.item() == pytest.approx(math.log1p(math.exp(-0.2)), rel=2e-3)
 
 
@@ -614,13 +608,13 @@ def test_an_undesirable_answer_that_is_loved_pulls_no_more():
 def test_recipes_of_one_line():
     # SLiC-HF's calibration is a margin on the log-probabilities, hinge DPO one on the log-ratios,
     # CPO is DPO whose reference is uniform.
-    w, l, a, b = quads(np.random.default_rng(0))  # noqa: E741
-    ones = torch.ones_like(w)
+    c, r, a, b = quads(np.random.default_rng(0))
+    ones = torch.ones_like(c)
     torch.testing.assert_close(
-        margin_ranking_loss(w, l, ones, margin=2.0), (2.0 - w + l).clamp_min(0)
+        margin_ranking_loss(c, r, ones, margin=2.0), (2.0 - c + r).clamp_min(0)
     )
     torch.testing.assert_close(
-        margin_ranking_loss(0.1 * (w - a), 0.1 * (l - b), ones, margin=1.0),
-        (1 - 0.1 * lead_of(w, l, a, b)).clamp_min(0),
+        margin_ranking_loss(0.1 * (c - a), 0.1 * (r - b), ones, margin=1.0),
+        (1 - 0.1 * lead_of(c, r, a, b)).clamp_min(0),
     )
-    torch.testing.assert_close(dpo_loss(w, l, 0 * a, 0 * b), -F.logsigmoid(0.1 * w - 0.1 * l))
+    torch.testing.assert_close(dpo_loss(c, r, 0 * a, 0 * b), -F.logsigmoid(0.1 * c - 0.1 * r))

@@ -1,0 +1,141 @@
+"""SimPO and ORPO: preferences by average log-probabilities, with no reference.
+
+Chapter: https://lossbook.example/preference/reference_free/
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+__all__ = ["orpo_loss", "simpo_loss"]
+
+
+def simpo_loss(
+    chosen_log_probs: Tensor,
+    rejected_log_probs: Tensor,
+    *,
+    beta: float | Tensor = 2.0,
+    gamma: float | Tensor = 0.5,
+) -> Tensor:
+    """Simple preference optimization, one value per pair, in nats.
+
+    With the average log-probabilities c and r of the tokens of the chosen and the rejected answer:
+
+        loss = -log sigmoid(beta (c - r) - gamma)
+
+    The margin gamma is one of rewards, outside of beta: in log-probability it is gamma / beta nats
+    per token.
+
+    Args:
+        chosen_log_probs: Average log-probabilities of the preferred answers, shape `(*)`, as
+            `sequence_log_probs(..., average=True)` gives them.
+        rejected_log_probs: Those of the others, shape `(*)`.
+        beta: Scale of the reward, positive. A number or a tensor of shape `()`, whose value is not
+            checked. The default 2.0 is that of the authors' code.
+        gamma: Lead that the chosen answer should have, at least 0, a number or a tensor of shape
+            `()`. The default 0.5 is that of the authors' code, where it is 0.25 beta.
+
+    Returns:
+        The loss of each pair, shape `(*)`, in the dtype of `chosen_log_probs`.
+
+    Raises:
+        ValueError: If an input is not floating, the shapes differ, `beta` is a number that is not
+            positive, `gamma` a negative one, or either a tensor of another shape.
+
+    Reference:
+        Meng, Xia and Chen, "SimPO: Simple Preference Optimization with a Reference-Free Reward",
+        NeurIPS 2024, eq. 6. arXiv:2405.14734
+
+    Examples:
+        >>> import torch
+        >>> simpo_loss(torch.tensor([-1.0, -1.0]), torch.tensor([-1.5, -1.0]))
+        tensor([0.4741, 0.9741])
+    """
+    wide = _check(chosen_log_probs, rejected_log_probs)
+    _setting("beta", beta, "> 0", lambda x: x > 0)
+    _setting("gamma", gamma, ">= 0", lambda x: x >= 0)
+
+    lead = beta * (chosen_log_probs.to(wide) - rejected_log_probs.to(wide)) - gamma
+    return (0 - logsigmoid(lead)).to(chosen_log_probs.dtype)  # No -0.0.
+
+
+def orpo_loss(
+    chosen_log_probs: Tensor, rejected_log_probs: Tensor, *, lam: float | Tensor = 0.1
+) -> Tensor:
+    """Odds ratio preference optimization, one value per pair, in nats.
+
+    With the average log-probabilities c and r of the tokens of the chosen and the rejected answer,
+    and the odds P / (1 - P) of P = exp(c) and P = exp(r):
+
+        loss = -c - lam log sigmoid(log(odds_c / odds_r))
+
+    The first term is the chosen answer's own likelihood. A chosen answer that is certain costs 0;
+    a rejected one that is certain costs inf.
+
+    Args:
+        chosen_log_probs: Average log-probabilities of the preferred answers, shape `(*)`, at most
+            0, as `sequence_log_probs(..., average=True)` gives them. Sums would make the odds the
+            probabilities themselves.
+        rejected_log_probs: Those of the others, shape `(*)`.
+        lam: Weight of the odds, at least 0. A number or a tensor of shape `()`, whose value is not
+            checked. The default 0.1 is TRL's and the paper's for Mistral.
+
+    Returns:
+        The loss of each pair, shape `(*)`, in the dtype of `chosen_log_probs`.
+
+    Raises:
+        ValueError: If an input is not floating, the shapes differ, or `lam` is a negative number
+            or a tensor of another shape.
+
+    Reference:
+        Hong, Lee and Thorne, "ORPO: Monolithic Preference Optimization without Reference Model",
+        EMNLP 2024, eqs. 6 and 7. arXiv:2403.07691
+
+    Examples:
+        >>> import torch
+        >>> orpo_loss(torch.tensor([-1.0, 0.0]), torch.tensor([-1.5, -1.0]))
+        tensor([1.0401, 0.0000])
+    """
+    wide = _check(chosen_log_probs, rejected_log_probs)
+    _setting("lam", lam, ">= 0", lambda x: x >= 0)
+
+    # log(1 + odds_r / odds_c) = log(1 + e^(r - c) (1 - P_c) / (1 - P_r)), of which log(1 - P_c) is
+    # taken only behind, where P_c is not 1.
+    c = chosen_log_probs.to(wide)
+    r = rejected_log_probs.to(wide).clamp_max(-torch.finfo(wide).tiny)
+    ahead = c >= r
+    gap = torch.where(ahead, r - c, c - r)
+    miss_c, miss_r = -c.expm1(), -r.expm1()
+    larger = torch.where(ahead, miss_r, miss_c)
+    odds = (gap.exp() * torch.where(ahead, miss_c, miss_r) / larger).log1p()
+    odds = odds + torch.where(ahead, 0, larger.log() - miss_r.log() - gap)
+    odds = odds.masked_fill(rejected_log_probs == 0, math.inf)
+    odds = odds.where(odds.isfinite() | (lam > 0), 0)  # What is weighed by 0 is not there.
+    return (lam * odds - c).to(chosen_log_probs.dtype)
+
+
+def _check(chosen: Tensor, rejected: Tensor) -> torch.dtype:
+    """Check that both are floating and of one shape; the dtype to compute in."""
+    for name, x in (("chosen_log_probs", chosen), ("rejected_log_probs", rejected)):
+        if not x.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {x.dtype}")
+    if chosen.shape != rejected.shape:
+        raise ValueError(
+            f"expected rejected_log_probs of shape {tuple(chosen.shape)}, "
+            f"got {tuple(rejected.shape)}"
+        )
+    return torch.promote_types(chosen.dtype, torch.float32)
+
+
+def _setting(
+    name: str, value: float | Tensor, condition: str, holds: Callable[[float], bool]
+) -> None:
+    """Check a number; of a tensor its shape, since its value is never read."""
+    if isinstance(value, Tensor):
+        if value.dim():
+            raise ValueError(f"expected {name} of shape (), got {tuple(value.shape)}")
+    elif not holds(value):
+        raise ValueError(f"expected {name} {condition}, got {value}")
