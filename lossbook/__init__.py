@@ -89,6 +89,9 @@ if TYPE_CHECKING:
     from lossbook.image.perceptual import perceptual_loss as perceptual_loss
     from lossbook.image.perceptual import style_loss as style_loss
     from lossbook.image.total_variation import total_variation as total_variation
+    from lossbook.policy.ppo import clipped_value_loss as clipped_value_loss
+    from lossbook.policy.ppo import negative_entropy as negative_entropy
+    from lossbook.policy.ppo import ppo_clip_loss as ppo_clip_loss
     from lossbook.preference.bradley_terry import bradley_terry_loss as bradley_terry_loss
     from lossbook.preference.dpo import dpo_loss as dpo_loss
     from lossbook.preference.dpo import ipo_loss as ipo_loss
