@@ -89,6 +89,11 @@ if TYPE_CHECKING:
     from lossbook.image.perceptual import perceptual_loss as perceptual_loss
     from lossbook.image.perceptual import style_loss as style_loss
     from lossbook.image.total_variation import total_variation as total_variation
+    from lossbook.policy.grpo import cispo_loss as cispo_loss
+    from lossbook.policy.grpo import group_advantages as group_advantages
+    from lossbook.policy.grpo import gspo_loss as gspo_loss
+    from lossbook.policy.grpo import kl_penalty as kl_penalty
+    from lossbook.policy.grpo import leave_one_out_advantages as leave_one_out_advantages
     from lossbook.policy.ppo import clipped_value_loss as clipped_value_loss
     from lossbook.policy.ppo import negative_entropy as negative_entropy
     from lossbook.policy.ppo import ppo_clip_loss as ppo_clip_loss

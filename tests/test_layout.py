@@ -36,7 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "distribution": ("jensen_shannon",),
-        "policy": ("ppo",),
+        "policy": ("grpo", "ppo"),
         "preference": ("bradley_terry", "dpo", "reference_free"),
     }.items()
     for stem in stems
