@@ -36,6 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "distribution": ("jensen_shannon",),
+        "language": ("token_losses",),
         "policy": ("grpo", "ppo"),
         "preference": ("bradley_terry", "dpo", "reference_free"),
     }.items()
