@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from lossbook.image.total_variation import total_variation as total_variation
     from lossbook.language.auxiliary import load_balancing_loss as load_balancing_loss
     from lossbook.language.auxiliary import z_loss as z_loss
+    from lossbook.language.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
     from lossbook.language.token_losses import dft_loss as dft_loss
     from lossbook.language.token_losses import unlikelihood_loss as unlikelihood_loss
     from lossbook.policy.grpo import cispo_loss as cispo_loss
