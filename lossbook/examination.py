@@ -100,6 +100,7 @@ class _Call:
     values: Tensor | None
     gradient: Tensor | None
     error: Exception | None
+    last: bool  # Whether classes are last, as in every loss of language models.
 
     def tensor(self, *names: str) -> tuple[str, Tensor]:
         """Return the first of `names` that was given as a tensor, or an empty tensor."""
@@ -116,13 +117,23 @@ class _Call:
     @property
     def by_class(self) -> bool:
         """Whether logits go through a softmax rather than a sigmoid."""
-        return "labels" in self.given or "target_logits" in self.given
+        return self.last or "labels" in self.given or "target_logits" in self.given
 
     @property
     def axis(self) -> int:
         """Where the classes are."""
-        last = "box_offsets" in self.given or "logit_lengths" in self.given
+        last = self.last or "box_offsets" in self.given or "logit_lengths" in self.given
         return -1 if last else int(self.given.get("dim", 1))
+
+    def shown(self, values: Tensor) -> Tensor:
+        """Where the loss looks at `values`: everywhere but under the mask."""
+        mask = self.given.get("mask")
+        shown = torch.ones_like(values, dtype=torch.bool)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            return shown
+        if values.shape[: mask.dim()] != mask.shape:
+            return shown
+        return shown & mask.reshape(mask.shape + (1,) * (values.dim() - mask.dim()))
 
     @property
     def classes(self) -> tuple[str, Tensor, Tensor] | None:
@@ -138,11 +149,14 @@ class _Call:
 
     def counted(self, values: Tensor) -> Tensor:
         """Return `values`, one per label, where they take part in the mean."""
-        keep = torch.ones_like(values, dtype=torch.bool)
+        keep = self.shown(values)
         for mask in (self.kept, self.weights):
             if mask is not None and mask.shape == values.shape:
                 keep &= mask != 0
         return values[keep]
+
+
+_LAST = ("lossbook.language.", "lossbook.preference.", "lossbook.policy.")
 
 
 def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, Any]) -> _Call:
@@ -187,7 +201,10 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
             error = raised
     function = getattr(function, "func", function)  # What a partial is of.
     name = getattr(function, "__name__", type(function).__name__)
-    return _Call(name, dict(bound.arguments), kept, weights, values, gradient, error)
+    given = dict(bound.arguments)
+    last = str(getattr(function, "__module__", None)).startswith(_LAST)
+    last = last or any({"logits", other} <= given.keys() for other in ("mask", "negatives"))
+    return _Call(name, given, kept, weights, values, gradient, error, last)
 
 
 def _n(mask: Tensor) -> str:
@@ -258,12 +275,26 @@ _ALIKE = (
     ("queries", "keys"),
     ("views1", "views2"),
     ("offsets", "target_offsets"),
+    ("logits", "target_logits"),
+    ("logits", "negatives"),
+    ("chosen_rewards", "rejected_rewards"),
+    ("chosen_rewards", "margins"),
+    ("chosen_log_probs", "rejected_log_probs"),
+    ("chosen_log_probs", "reference_chosen_log_probs"),
+    ("log_probs", "reference_log_probs"),
+    ("log_probs", "old_log_probs"),
+    ("log_probs", "mask"),
+    ("log_probs", "is_desirable"),
+    ("values", "old_values"),
+    ("values", "returns"),
 )
 
 
 def _shapes(call: _Call) -> Iterator[Finding]:
     """Shapes that differ where they must not: the loss raises or, worse, broadcasts."""
-    for pair in _ALIKE:
+    # Where a mask is given, an answer has one advantage for all its tokens.
+    each_token = [] if "mask" in call.given else [("log_probs", "advantages")]
+    for pair in [*_ALIKE, *each_token]:
         (a, x), (b, y) = call.tensor(pair[0]), call.tensor(pair[1])
         if a and b and x.shape != y.shape:
             what = f"{a} have shape {tuple(x.shape)} and {b} {tuple(y.shape)}"
@@ -280,7 +311,9 @@ def _shapes(call: _Call) -> Iterator[Finding]:
     if not name or not labels.numel() or "logit_lengths" in call.given or call.classes:
         return
     seen = f"{name} have shape {tuple(scores.shape)} and labels {tuple(labels.shape)}"
-    fits = scores.shape[:1] + scores.shape[2:]
+    fits = scores.shape[:-1] if call.last else scores.shape[:1] + scores.shape[2:]
+    if call.last and labels.shape == fits:
+        return
     if scores.dim() < 2:
         what, fix = "one score is no class", f"{name} = {name}.unsqueeze(0)  # (N, C)"
         if scores.shape == labels.shape:
@@ -290,6 +323,8 @@ def _shapes(call: _Call) -> Iterator[Finding]:
         what, fix = f"labels are {labels.dtype}, and classes are int64", "labels = labels.long()"
     elif labels.shape == scores.shape:
         what, fix = "integer labels look one-hot", f"labels = labels.argmax({call.axis})"
+    elif call.last and labels.shape == scores.shape[:1] + scores.shape[2:]:
+        what, fix = "the vocabulary is last here", f"{name} = {name}.movedim(1, -1)"
     elif labels.shape == scores.shape[:-1]:
         what, fix = "classes come last, not on dimension 1", f"{name} = {name}.movedim(-1, 1)"
     elif labels.numel() == math.prod(fits):
@@ -329,6 +364,8 @@ def _labels(call: _Call) -> Iterator[Finding]:
         yield Finding("wrong", what, "is_same = labels1 == labels2")
 
     labels, prototypes = call.tensor("labels")[1], call.tensor("prototypes", "centers")[1]
+    if "hidden" in call.given:
+        prototypes = call.tensor("weight")[1]
     if prototypes.numel() and labels.numel():
         count = prototypes.shape[0]
     elif call.classes and not labels.is_floating_point():
@@ -341,6 +378,7 @@ def _labels(call: _Call) -> Iterator[Finding]:
         return
     if call.kept is not None and call.kept.shape == labels.shape:
         labels = labels[call.kept]
+    labels = labels[call.shown(labels)]
     outside = (labels < 0) | (labels >= count)
     if not outside.any():
         return
@@ -366,7 +404,7 @@ def _numbers(call: _Call) -> Iterator[Finding]:
     for name, value in call.given.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             continue
-        bad = ~value.detach().isfinite()
+        bad = ~value.detach().isfinite() & call.shown(value)
         if name.endswith("logits"):  # A logit of -inf rules a class out.
             bad &= ~value.isneginf()
         if call.weights is not None and call.weights.shape == bad.shape:
@@ -412,7 +450,8 @@ def _numbers(call: _Call) -> Iterator[Finding]:
         yield Finding("wrong", what, fix)
     elif call.values.shape == call.gradient.shape:
         dead = (call.values > 10) & (call.gradient == 0)
-        if dead.any():
+        clips = any(name.startswith("old_") for name in call.given)  # There it is meant.
+        if dead.any() and not clips:
             what = f"{_n(dead)} losses above 10 have a gradient of exactly 0, {_where(dead)}"
             yield Finding("suspicious", what, f"{call.name}  # on logits, without a clamp")
 
@@ -740,6 +779,31 @@ def _residuals(call: _Call) -> Iterator[Finding]:
         yield Finding("suspicious", what, fix)
 
 
+def _log_probs(call: _Call) -> Iterator[Finding]:
+    """Log-probabilities that are none, or sums where averages are meant; advantages of nothing."""
+    for name, value in call.given.items():
+        if not name.endswith("log_probs") or not isinstance(value, Tensor):
+            continue
+        seen = value.detach()[call.shown(value)].double()
+        above = seen > 1e-3
+        if above.any():
+            what = f"{_n(above)} {name} are above 0 ({_range(seen)}), and no log-probability is"
+            fix = f"{name} = -{name}  # if these are losses"
+            if ((seen >= 0) & (seen <= 1)).all():
+                fix = f"{name} = {name}.log()  # if these are probabilities"
+            yield Finding("wrong", what, fix)
+        average = name == "chosen_log_probs" and "reference_chosen_log_probs" not in call.given
+        if average and seen.numel() and seen.median() < -20:
+            what = f"half of the {name} are below {seen.median().item():.4g}: as averages, that is "
+            what += "a probability of 2e-9 for each token"
+            yield Finding("suspicious", what, "sequence_log_probs(..., average=True)")
+
+    name, advantages = call.tensor("advantages")
+    if name and advantages.numel() and not advantages.any():
+        what = f"all {advantages.numel()} advantages are 0: nothing is learned"
+        yield Finding("suspicious", what, "group_advantages(rewards)  # of rewards that differ")
+
+
 def _nothing_left(call: _Call) -> Iterator[Finding]:
     """A mask or weights that leave nothing, or less than nothing."""
     if call.kept is not None and not call.kept.any():
@@ -748,6 +812,14 @@ def _nothing_left(call: _Call) -> Iterator[Finding]:
     if call.weights is not None and not call.weights.any():
         what = f"all {call.weights.numel()} weights are 0: the loss is 0 with zero gradient"
         yield Finding("suspicious", what, "weights=...  # 1 keeps a value, 0 drops it")
+    mask = call.tensor("mask")[1]
+    if mask.dtype == torch.bool and mask.dim():
+        empty = ~mask.any(-1)
+        if empty.any():
+            what = f"{_n(empty)} rows of the mask are False throughout, {_where(empty)}: they "
+            what += "have no token"
+            fix = "mask = labels != -100  # True where a token counts"
+            yield Finding("suspicious", what, fix)
     if call.weights is not None and (call.weights < 0).any():
         what = f"{_n(call.weights < 0)} weights are negative: training drives their losses up"
         yield Finding("wrong", what, "weights=...  # at least 0")
@@ -764,5 +836,6 @@ _CHECKS = (
     _chance,
     _balance,
     _residuals,
+    _log_probs,
     _nothing_left,
 )

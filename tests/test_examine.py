@@ -11,12 +11,34 @@ from torch.nn.functional import one_hot
 
 from lossbook import (
     Criterion,
+    bradley_terry_loss,
+    cispo_loss,
+    clipped_value_loss,
     cross_entropy,
+    dft_loss,
+    dpo_loss,
     examine,
     focal_loss,
+    generalized_jsd,
+    group_advantages,
+    gspo_loss,
     huber_loss,
+    ipo_loss,
+    kl_penalty,
+    kto_loss,
+    leave_one_out_advantages,
+    linear_cross_entropy,
+    load_balancing_loss,
+    negative_entropy,
+    orpo_loss,
+    ppo_clip_loss,
+    sequence_log_probs,
     sigmoid_focal_loss,
+    simpo_loss,
     smooth_l1_loss,
+    total_variation_distance,
+    unlikelihood_loss,
+    z_loss,
 )
 
 # Losses by their argument names alone: none of them is lossbook's.
@@ -177,6 +199,12 @@ INF, NAN = math.inf, math.nan
 
 def at(tensor, index, value):
     return tensor.index_put([torch.tensor([i]) for i in index], torch.tensor(value).to(tensor))
+
+
+TEXT, TOKENS = normal(4, 5, 7), classes(7, 4, 5)
+TOKENS[0, 0] = 6
+MASK = torch.arange(5) < torch.tensor([[4], [5], [2], [3]])
+SUMS = -60 - 9 * uniform(4)
 
 
 # Mistake: the wrong call, what must be said of it, the line to change, and the call put right.
@@ -786,6 +814,78 @@ MISTAKES = {
         "Criterion(cross_entropy)",
         given(cross_entropy, LOGITS, LABELS),
     ),
+    "a vocabulary on dimension 1": (
+        given(dft_loss, TEXT.mT, TOKENS),
+        ("wrong", "the vocabulary is last here"),
+        "logits.movedim(1, -1)",
+        given(dft_loss, TEXT, TOKENS),
+    ),
+    "probabilities of tokens": (
+        given(sequence_log_probs, TEXT.softmax(2), TOKENS, MASK),
+        ("wrong", "logits hold probabilities"),
+        "before the softmax",
+        given(sequence_log_probs, TEXT, TOKENS, MASK),
+    ),
+    "a padding that is no token": (
+        given(dft_loss, TEXT, TOKENS.where(MASK, -100)),
+        ("wrong", "labels are outside 0 to 6 (7 classes): -100"),
+        "Criterion(dft_loss, ignore_index=-100)",
+        given(Criterion(dft_loss, ignore_index=-100), TEXT, TOKENS.where(MASK, -100)),
+    ),
+    "a token beyond the vocabulary": (
+        given(linear_cross_entropy, normal(4, 5, 3), 1 + TOKENS, normal(7, 3)),
+        ("wrong", "labels are outside 0 to 6 (7 classes)"),
+        "",
+        given(linear_cross_entropy, normal(4, 5, 3), TOKENS, normal(7, 3)),
+    ),
+    "an integer mask": (
+        given(sequence_log_probs, TEXT, TOKENS, MASK.long()),
+        ("wrong", "raises ValueError: expected mask of dtype bool"),
+        "what the message asks for",
+        given(sequence_log_probs, TEXT, TOKENS.where(MASK, -100), MASK),
+    ),
+    "an answer without a token": (
+        given(sequence_log_probs, TEXT, TOKENS, MASK & (torch.arange(4)[:, None] > 0)),
+        ("suspicious", "1 of 4 rows of the mask are False throughout, the first at (0,)"),
+        "True where a token counts",
+        given(sequence_log_probs, at(TEXT, (0, 4, 0), NAN), TOKENS, MASK),
+    ),
+    "losses for log-probabilities": (
+        given(dpo_loss, -SUMS, *(-SUMS - normal(4, seed=k) for k in (1, 2, 3))),
+        ("wrong", "4 of 4 chosen_log_probs are above 0"),
+        "chosen_log_probs = -chosen_log_probs",
+        given(dpo_loss, SUMS, *(SUMS + normal(4, seed=k) for k in (1, 2, 3))),
+    ),
+    "probabilities for log-probabilities": (
+        given(kl_penalty, uniform(4, 5), -1 - uniform(4, 5)),
+        ("wrong", "log_probs are above 0"),
+        "log_probs.log()",
+        given(kl_penalty, uniform(4, 5).log(), -1 - uniform(4, 5)),
+    ),
+    "sums for averages": (
+        given(simpo_loss, SUMS, SUMS + normal(4)),
+        ("suspicious", "half of the chosen_log_probs are below"),
+        "average=True",
+        given(simpo_loss, SUMS / 60, SUMS / 60 - uniform(4)),
+    ),
+    "an advantage for each answer": (
+        given(ppo_clip_loss, -uniform(4, 5), -uniform(4, 5), normal(4)),
+        ("wrong", "log_probs have shape (4, 5) and advantages (4,)"),
+        "",
+        given(gspo_loss, -uniform(4, 5), -uniform(4, 5), normal(4), MASK),
+    ),
+    "advantages of equal rewards": (
+        given(cispo_loss, -uniform(4, 5), -uniform(4, 5), torch.zeros(4, 5)),
+        ("suspicious", "all 20 advantages are 0"),
+        "rewards that differ",
+        given(cispo_loss, -uniform(4, 5), -uniform(4, 5), normal(4, 5)),
+    ),
+    "rewards of another shape": (
+        given(bradley_terry_loss, normal(4), normal(4, 1)),
+        ("wrong", "chosen_rewards have shape (4,) and rejected_rewards (4, 1)", "16 values"),
+        "rejected_rewards = rejected_rewards.squeeze(1)",
+        given(bradley_terry_loss, normal(4), normal(4, seed=1)),
+    ),
     "a setting of another shape": (
         given(focal_loss, LOGITS, LABELS, alpha=torch.ones(2)),
         ("wrong", "raises ValueError: expected alpha of shape (3,)"),
@@ -885,6 +985,36 @@ def batches(n, seed):
     yield given(boundary, image.softmax(1), distances(masks))
     yield given(poisson, x, classes(9, n, c, seed=seed))
     yield given(poisson, 3 + x / 4, (20 + 5 * y).round().clamp_min(0))
+    log_p, log_q = x.log_softmax(1), y.log_softmax(1)
+    mask = coins(n, c, seed=seed).bool()
+    mask[:, 0] = True
+    text = normal(n, 3, c, seed=seed)
+    for loss in (z_loss, negative_entropy, load_balancing_loss):
+        yield given(loss, x)
+        yield given(loss, text)
+        yield given(loss, uniform(n, c + 2, seed=seed))
+    for logits in (text, 0.3 * text, text.bfloat16()):
+        yield given(dft_loss, logits, classes(c, n, 3, seed=seed))
+        yield given(
+            sequence_log_probs, logits, classes(c, n, 3, seed=seed), mask[:, :1].expand(n, 3)
+        )
+    yield given(unlikelihood_loss, x, mask)
+    yield given(linear_cross_entropy, x, labels, normal(c, c, seed=seed))
+    yield given(generalized_jsd, x, y)
+    yield given(total_variation_distance, x, y)
+    yield given(bradley_terry_loss, column, other)
+    yield given(dpo_loss, *(99 * v[:, 0] for v in (log_p, log_q, log_p, log_q)))
+    yield given(ipo_loss, *(99 * v[:, 0] for v in (log_p, log_q, log_q, log_p)))
+    yield given(kto_loss, 99 * log_p[:, 0], 98 * log_p[:, 0], bits.bool(), torch.tensor(0.1))
+    yield given(simpo_loss, log_p[:, 0], log_q[:, 0])
+    yield given(orpo_loss, log_p[:, 0], log_q[:, 0])
+    yield given(ppo_clip_loss, log_p, log_q, z)
+    yield given(gspo_loss, log_p.masked_fill(~mask, NAN), log_q, z[:, 0], mask)
+    yield given(cispo_loss, log_p, log_q, z)
+    yield given(kl_penalty, log_p, log_q)
+    yield given(clipped_value_loss, column, other, z[:, 0])
+    yield given(group_advantages, x)
+    yield given(leave_one_out_advantages, x)
     yield given(earth_mover, x.softmax(1), y.softmax(1))
     yield given(earth_mover, one_hot(labels, c).float(), one_hot(labels, c).float())
 
