@@ -14,7 +14,6 @@ from lossbook.policy.grpo import (
     leave_one_out_advantages,
 )
 from lossbook.policy.ppo import ppo_clip_loss
-from tests.bench import rows as bench
 from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
@@ -476,9 +475,6 @@ def cases():
 
 
 def rows():
-    def rewards(n):
-        return (bench.leaf(n, 16),)
-
     def pair(n):
         x = -torch.rand(64, n)
         return x.requires_grad_(), x.detach() + torch.randn(64, n) / 10
@@ -490,18 +486,7 @@ def rows():
         s = (((x - old) * m).sum(1) / m.sum(1)).exp()
         return -torch.minimum(s * a, s.clamp(1 - 3e-4, 1 + 4e-4) * a).mean()
 
-    def advantages(r):
-        return ((r - r.mean(-1, keepdim=True)) / (r.std(-1, keepdim=True) + 1e-4)).mean()
-
     return [
-        Row(group_advantages, "{} x 16", 4096, rewards, {FORMULA: advantages}),
-        Row(
-            leave_one_out_advantages,
-            "{} x 16",
-            4096,
-            rewards,
-            {FORMULA: lambda r: (r - (r.sum(-1, keepdim=True) - r) / 15).mean()},
-        ),
         Row(
             kl_penalty,
             "64 x {}",

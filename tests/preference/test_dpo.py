@@ -467,30 +467,10 @@ def rows():
     def four(n):
         return bench.leaf(n), bench.leaf(n), torch.randn(n), torch.randn(n)
 
-    def tokens(n):
-        return bench.leaf(4, n, 8000), torch.randint(8000, (4, n)), torch.rand(4, n) < 0.8
-
-    def gathered(x, y, m):
-        return (x.log_softmax(2).gather(2, y[..., None])[..., 0] * m).sum(1).mean()
-
     def unpaired(n):
         return bench.leaf(n), torch.randn(n), torch.rand(n) < 0.5, torch.tensor(0.1)
 
-    found = [
-        Row(
-            sequence_log_probs,
-            slower="what the mask hides may be nan: the logits are copied once",
-            shape="4 x {} x 8000",
-            n=128,
-            inputs=tokens,
-            peers={
-                "torch": lambda x, y, m: (
-                    -(F.cross_entropy(x.mT, y.where(m, -100), reduction="sum") / len(x))
-                ),
-                FORMULA: gathered,
-            },
-        )
-    ]
+    found = []
     for n in (1 << 20, 64):
         found += [
             Row(
