@@ -30,6 +30,11 @@ INSTALLED_BY = {
 }
 
 
+# Peers that are installed without what they require: Liger's chunked losses need torch alone, its
+# requirements bring a GPU's libraries.
+APART = {"liger-kernel"}
+
+
 def declared(*extras):
     """What the package and some of its extras install, by name."""
     names = set()
@@ -68,7 +73,7 @@ def test_every_import_is_declared(files, extras):
     needed = {(path.relative_to(ROOT).as_posix(), name) for path, name in needed}
     absent = ("tests/test_contract.py", "library-that-nobody-has")  # A name for what is absent.
     missing = {place for place in needed if place[1] not in declared(*extras)} - {absent}
-    assert missing == set()
+    assert {place for place in missing if place[1] not in APART} == set()
 
 
 def test_what_an_import_needs_is_seen():
