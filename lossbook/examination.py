@@ -3,6 +3,8 @@
 Chapter: https://lossbook.example/choose/
 """
 
+import copy
+import functools
 import inspect
 import math
 import warnings
@@ -50,7 +52,8 @@ def examine(loss: Callable[..., Any], *inputs: Any, **settings: Any) -> Report:
 
     The losses never read the values of their inputs; this does. It knows what the inputs mean by
     the loss's argument names (`logits` and `labels`, `logits` and `targets`, `predictions` and
-    `targets` ...), so any function that uses them will do. Given the model's own output, not
+    `targets` ...), so any function that uses them will do, and the commonest losses of torch by
+    theirs. Of another it says that it does not know it. Given the model's own output, not
     detached, it also sees the last layer.
 
     Args:
@@ -76,8 +79,8 @@ softmax keeps cross entropy above 0.5514 (3 classes)
             logits = model(inputs)  # before the softmax
     """
     call = _run(loss, inputs, settings)
-    misfits = [*_shapes(call), *_labels(call)]
-    if call.error is not None and not misfits:
+    misfits = [*_unknown(call), *_shapes(call), *_labels(call)]
+    if call.error is not None and all(found.severity == "note" for found in misfits):
         what = f"{call.name} raises {type(call.error).__name__}: {call.error}"
         misfits.append(Finding("wrong", what, f"{call.name}(...)  # what the message asks for"))
     first = call.given.get(call.first)
@@ -101,6 +104,7 @@ class _Call:
     gradient: Tensor | None
     error: Exception | None
     last: bool  # Whether classes are last, as in every loss of language models.
+    home: str  # The package that the loss is from.
 
     def tensor(self, *names: str) -> tuple[str, Tensor]:
         """Return the first of `names` that was given as a tensor, or an empty tensor."""
@@ -166,7 +170,7 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
         function = function.forward if isinstance(function, nn.Module) else function
         return inspect.signature(function).bind(*inputs, **named)
 
-    function, run, weights, kept = loss, loss, None, None
+    function, run, weights, kept = loss, _unreduced(loss), None, None
     if isinstance(loss, Criterion):
         if others := set(settings) - {"weights", "normalizer"}:
             raise TypeError(f"expected weights and normalizer alone, got {sorted(others)}")
@@ -179,19 +183,27 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
     else:
         bound = bind(function, **settings)
     bound.apply_defaults()
+    given = dict(bound.arguments)
+    if names := _torch(loss):
+        own = vars(loss) if isinstance(loss, nn.Module) else {}
+        theirs = [*given.items()]
+        ours = zip(names, (value for _, value in theirs), strict=False)
+        given = {**dict(ours), **own, **dict(theirs[len(names) :])}
+        if isinstance(ignored := given.get("ignore_index"), int) and names[1] == "labels":
+            kept = given["labels"] != ignored
 
-    def copy(value: Any) -> Any:
+    def cloned(value: Any) -> Any:
         return value.detach().clone() if isinstance(value, Tensor) else value
 
     values, gradient, error = None, None, None
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.simplefilter("ignore")
-        copies = [copy(value) for value in inputs]
+        copies = [cloned(value) for value in inputs]
         leaf = copies[0] if copies else None
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             leaf.requires_grad_()
         try:
-            losses = run(*copies, **{name: copy(value) for name, value in settings.items()})
+            losses = run(*copies, **{name: cloned(value) for name, value in settings.items()})
             if isinstance(losses, Tensor):
                 values = losses.detach()
                 if isinstance(leaf, Tensor) and leaf.requires_grad and losses.requires_grad:
@@ -200,11 +212,58 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
         except Exception as raised:  # Whatever a loss raises is a finding.
             error = raised
     function = getattr(function, "func", function)  # What a partial is of.
-    name = getattr(function, "__name__", type(function).__name__)
-    given = dict(bound.arguments)
     last = str(getattr(function, "__module__", None)).startswith(_LAST)
     last = last or any({"logits", other} <= given.keys() for other in ("mask", "negatives"))
-    return _Call(name, given, kept, weights, values, gradient, error, last)
+    home = _home(function)
+    return _Call(_name(function), given, kept, weights, values, gradient, error, last, home)
+
+
+# What the commonest losses of torch take, by the names that lossbook has for it.
+_TORCH = {
+    **dict.fromkeys(("CrossEntropyLoss", "cross_entropy"), ("logits", "labels")),
+    "BCEWithLogitsLoss": ("logits", "targets"),
+    "binary_cross_entropy_with_logits": ("logits", "targets"),
+    **dict.fromkeys(("BCELoss", "binary_cross_entropy"), ("probabilities", "targets")),
+    **dict.fromkeys(("MSELoss", "mse_loss", "L1Loss", "l1_loss"), ("predictions", "targets")),
+    **dict.fromkeys(("SmoothL1Loss", "smooth_l1_loss"), ("predictions", "targets")),
+    **dict.fromkeys(("HuberLoss", "huber_loss"), ("predictions", "targets")),
+}
+
+
+def _name(function: Any) -> str:
+    function = getattr(function, "func", function)  # What a partial is of.
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _home(function: Any) -> str:
+    """The package that a function or a module's class is from."""
+    function = getattr(function, "func", function)
+    kind = function if hasattr(function, "__name__") else type(function)
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
+
+
+def _torch(function: Any) -> tuple[str, ...]:
+    """What a loss of torch takes, by our names; empty for what is not known or not torch's."""
+    return _TORCH.get(_name(function), ()) if _home(function) == "torch" else ()
+
+
+def _unreduced(loss: Any) -> Any:
+    """A loss of torch with a value for each item; any other as it is."""
+    if _torch(loss) and isinstance(loss, nn.Module):
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+    elif _torch(loss):
+        loss = functools.partial(loss, reduction="none")
+    return loss
+
+
+def _unknown(call: _Call) -> Iterator[Finding]:
+    """An argument whose meaning is not told by its name."""
+    if call.home != "lossbook" and not _KNOWN & call.given.keys():
+        names = ", ".join(call.given)
+        what = f"{call.name} is not known: none of {names or 'no arguments'} says what it means"
+        fix = "def loss(logits, labels): ...  # or predictions, targets; lossbook's names"
+        yield Finding("note", what, fix)
 
 
 def _n(mask: Tensor) -> str:
@@ -288,6 +347,11 @@ _ALIKE = (
     ("values", "old_values"),
     ("values", "returns"),
 )
+
+
+_KNOWN = {name for pair in _ALIKE for name in pair}
+_KNOWN |= {"labels", "student_logits", "masks", "images", "features", "embeddings", "rewards"}
+_KNOWN |= {"real_logits", "fake_logits", "real_scores", "fake_scores", "boxes", "critic"}
 
 
 def _shapes(call: _Call) -> Iterator[Finding]:

@@ -1134,7 +1134,7 @@ def test_other_losses_and_modules_are_looked_at_too():
     assert examine(nn.CrossEntropyLoss(), LOGITS, LABELS) == []
     assert examine(F.mse_loss, normal(4), normal(4, seed=1)) == []
     (found,) = examine(F.mse_loss, at(normal(4), (0,), NAN), normal(4, seed=1))
-    assert "1 of 4 values of input" in found.what
+    assert "1 of 4 values of predictions" in found.what
     features = [normal(2, 3, 4, 4), normal(2, 6, 2, 2)]
     assert (
         examine(
@@ -1173,3 +1173,42 @@ def test_the_floors_that_are_said_are_true():
     once_more = torch.tensor([1.0, 0.0])
     twice = sigmoid_focal_loss(once_more, once_more, gamma=0.0, alpha=None)
     assert [f"{value:.4f}" for value in twice.tolist()] == ["0.3133", "0.6931"]
+
+
+# Losses that are not lossbook's ------------------------------------------------------------------
+
+ROWS, CLASSES = torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]]), torch.tensor([1, 2])
+
+
+@pytest.mark.parametrize("loss", [torch.nn.CrossEntropyLoss(), torch.nn.functional.cross_entropy])
+def test_a_loss_of_torch_is_known_by_its_own_name(loss):
+    (found,) = examine(loss, ROWS, CLASSES)
+    assert found.severity == "wrong"
+    assert "logits hold probabilities: 2 of 2 rows" in found.what
+    assert examine(loss, ROWS.logit(), CLASSES) == []
+
+
+def test_a_module_of_torch_keeps_its_reduction_and_its_ignored_labels_count_for_nothing():
+    loss = torch.nn.CrossEntropyLoss(ignore_index=1)
+    assert examine(loss, ROWS.logit(), CLASSES) == []
+    assert loss.reduction == "mean"
+    (found,) = examine(torch.nn.BCEWithLogitsLoss(), ROWS[0].logit(), torch.tensor([1.0, 0.0, 3.0]))
+    assert "outside [0, 1]" in found.what
+
+
+def test_shapes_that_broadcast_in_torch_are_found():
+    found, *_ = examine(torch.nn.MSELoss(), ROWS[:, :1], ROWS[:, 0])
+    assert (found.severity, "broadcast to 4 values" in found.what) == ("wrong", True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "names"),
+    [
+        (torch.nn.KLDivLoss(), "KLDivLoss", "input, target"),
+        (lambda a, b: (a - b).abs(), "<lambda>", "a, b"),
+    ],
+)
+def test_of_a_loss_that_it_does_not_know_it_says_so(loss, name, names):
+    (found,) = examine(loss, ROWS, ROWS)
+    assert found.severity == "note"
+    assert found.what == f"{name} is not known: none of {names} says what it means"
