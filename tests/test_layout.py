@@ -35,7 +35,7 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "segmentation": ("boundary", "dice", "gradient_consistency", "jaccard"),
+        "segmentation": ("boundary", "gradient_consistency"),
         "detection": ("iou_balanced", "multibox"),
         "image": ("total_variation",),
         "generative": ("least_squares_gan", "minimax_gan", "wasserstein_gan"),

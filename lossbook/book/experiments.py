@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 __all__ = [
-    *("breast_cancer", "diabetes", "digits", "docstrings", "picture"),
+    *("breast_cancer", "coins", "diabetes", "digits", "docstrings", "picture"),
     *("convolutions", "fit", "mlp", "rng", "split", "strips"),
 ]
 
@@ -215,3 +216,21 @@ def strips(
     widths = torch.tensor([len(row) for row in rows])
     padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return padded.transpose(1, 2), widths, labels, sizes, edges
+
+
+@cache
+def coins() -> tuple[Tensor, Tensor]:
+    """24 coins at half their size: brightness and true masks (bool), both of shape `(150, 192)`.
+
+    The masks are a watershed of the edges between what is surely bright and surely dark, cleaned.
+    """
+    from scipy import ndimage
+    from skimage import filters, segmentation
+
+    edges: Callable[..., Any] = filters.sobel
+    flood: Callable[..., Any] = segmentation.watershed
+    full = (255 * picture("coins")).round().numpy()
+    bright = flood(edges(full), 2 * (full > 150) + (full < 30)) == 2
+    masks = ndimage.binary_opening(ndimage.binary_fill_holes(bright), iterations=2)
+    small = nn.functional.avg_pool2d(picture("coins")[None, None, :300], 2)[0, 0]
+    return small, torch.from_numpy(masks[:300:2, ::2].copy())

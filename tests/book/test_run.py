@@ -486,8 +486,10 @@ def test_a_title_or_a_loss_claimed_twice_is_reported_where_it_stands(root):
     (docs / "a.md").write_text("---\ntitle: One\nlosses: [near_loss]\n---\n")
     (docs / "b.md").write_text("---\ntitle: Two\nyear: 1999\nlosses: [far, near_loss]\n---\n")
     (docs / "c.md").write_text("---\nyear: 1999\ntitle: One\n---\n")
+    # Another use of a loss, which says whose file it shows, claims nothing.
+    (docs / "d.md").write_text("---\ntitle: Four\nlosses: [far]\nfile: lossbook/b.py\n---\n")
     found, errors = chapters.load(docs)
-    assert [c.name for c in found] == ["a", "b", "c"]
+    assert [c.name for c in found] == ["a", "b", "c", "d"]
     assert [str(e) for e in errors] == [
         "docs/b.md:4: the loss 'near_loss' is that of docs/a.md",
         "docs/c.md:3: the title 'One' is that of docs/a.md",

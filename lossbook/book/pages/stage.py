@@ -384,7 +384,7 @@ def _vetting_page(file: str, losses: Sequence[str]) -> str:
 
 def _errata(chapters: Sequence[Chapter]) -> str:
     """The page of wrong snippets, each run beside the right one."""
-    links = {loss: f"{chapter.name}.md" for chapter in chapters for loss in chapter.losses}
+    links = {loss: f"{chapter.name}.md" for chapter in chapters for loss in chapter.own}
     return errata.page(errata.load(ERRATA), links)
 
 

@@ -99,6 +99,11 @@ class Chapter:
         return list(self.meta.get("losses", []))
 
     @property
+    def own(self) -> list[str]:
+        """The losses that no other chapter has: none if it shows the file of another."""
+        return [] if "file" in self.meta else self.losses
+
+    @property
     def file(self) -> str | None:
         """The loss file that the chapter shows: its own mirror unless the front matter says."""
         own = f"lossbook/{self.name}.py"
@@ -217,7 +222,7 @@ def duplicates(chapters: Iterable[Chapter]) -> list[ChapterError]:
     seen: dict[tuple[str, str], Chapter] = {}
     errors = []
     for chapter in chapters:
-        claims = [("title", chapter.title), *(("loss", name) for name in chapter.losses)]
+        claims = [("title", chapter.title), *(("loss", name) for name in chapter.own)]
         for kind, name in claims:
             first = seen.setdefault((kind, name), chapter)
             if first is not chapter:
