@@ -50,8 +50,8 @@ def perceptual_loss(features: Sequence[Tensor], target_features: Sequence[Tensor
 
     Args:
         features: Features of the predicted images, one tensor per layer, each of shape
-            `(N, C_j, H_j, W_j)`. The paper takes layer relu3_3 of VGG-16 for style transfer,
-            relu2_2 for super-resolution. What the network expects of its input (range, mean and
+            `(N, C_j, H_j, W_j)`. The paper takes layer relu2_2 of VGG-16; its authors' code takes
+            relu3_3 for style transfer. What the network expects of its input (range, mean and
             deviation of the channels) is the caller's to do, alike for both images.
         target_features: Features of the true images, of the same shapes `(N, C_j, H_j, W_j)`.
 

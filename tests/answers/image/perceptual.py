@@ -44,6 +44,13 @@ ANSWERS = {
             def pair():
                 return torch.tensor([[[[0.0, 0.001]]]]), torch.tensor([[[[0.0, 0.0]]]])
             """,
+            # One small value among a thousand zeros, and none.
+            """
+            def pair():
+                faint = torch.zeros(1, 1, 20, 50)
+                faint[..., 0, 0] = 0.11
+                return faint, torch.zeros(1, 1, 20, 50)
+            """,
         ),
     ),
     3: Answers(
