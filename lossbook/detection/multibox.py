@@ -42,8 +42,8 @@ def multibox_loss(
             which gets no gradient: it only counts. The paper's 3.0 is the default.
 
     Returns:
-        The loss of each image, shape `(N,)`, in the dtype of `box_offsets`. The authors' code divides
-        the sum over a batch by its positives: the mean of these values weighted by
+        The loss of each image, shape `(N,)`, in the dtype of `box_offsets`. The authors' code
+        divides the sum over a batch by its positives: the mean of these values weighted by
         (labels > 0).sum(1).
 
     Raises:
