@@ -42,8 +42,9 @@ def multibox_loss(
             which gets no gradient: it only counts. The paper's 3.0 is the default.
 
     Returns:
-        The loss of each image, shape `(N,)`, in the dtype of `box_offsets`. The paper divides the
-        sum over a batch by its positives: the mean of these values weighted by (labels > 0).sum(1).
+        The loss of each image, shape `(N,)`, in the dtype of `box_offsets`. The authors' code
+        divides the sum over a batch by its positives: the mean of these values weighted by
+        (labels > 0).sum(1).
 
     Raises:
         ValueError: If `logits` is not floating or not of three dimensions, `box_offsets` is not
