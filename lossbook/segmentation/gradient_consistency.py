@@ -87,7 +87,7 @@ def image_gradient_loss(predictions: Tensor, targets: Tensor) -> Tensor:
             differ.
 
     Reference:
-        Among the losses of Forte and Pitié, "F, B, Alpha Matting", 2020. arXiv:2003.07711
+        Among the losses tried by Forte and Pitié, "F, B, Alpha Matting", 2020. arXiv:2003.07711
 
     Examples:
         >>> import torch

@@ -47,52 +47,64 @@ ANSWERS = {
     ),
     3: Answers(
         solution="""
-        def distance(mask):
-            def apart(n):
-                i = torch.arange(n).double()
-                return (i[:, None] - i).abs()
-
-            gaps = apart(mask.shape[1]).expand(len(mask), -1, -1)
-            gaps = gaps.masked_fill(mask[:, None], torch.inf).amin(2)
-            return (apart(len(mask)).square()[..., None] + gaps.square()).amin(1).sqrt()
+        def distance(mask, spacing):
+            squares = torch.zeros(mask.shape).double().masked_fill(mask, torch.inf)
+            for axis, length in enumerate(spacing):
+                i = length * torch.arange(mask.shape[axis]).double()
+                lines = squares.movedim(axis, -1)[..., None, :]
+                squares = ((i[:, None] - i).square() + lines).amin(-1).movedim(-1, axis)
+            return squares.sqrt()
         """,
         hidden="""
-        for h, w in ((15, 4), (3, 30)):
-            mask = torch.ones(h, w, dtype=torch.bool)
-            mask[h - 1, 0] = False
-            i, j = torch.arange(h)[:, None] - (h - 1), torch.arange(w)
-            right = (i**2 + j**2).double().sqrt()
-            assert torch.allclose(distance(mask).double(), right, atol=1e-4), "not for one pixel"
+        for shape, spacing in (((3, 9, 2), (2.5, 1, 1)), ((2, 3, 12), (1, 4, 0.3))):
+            mask = torch.ones(shape, dtype=torch.bool)
+            mask[-1, 0, -1] = False
+            away = (mask | True).nonzero() - torch.tensor([shape[0] - 1, 0, shape[2] - 1])
+            right = (away * torch.tensor(spacing).double()).norm(dim=1).view(shape)
+            answer = distance(mask, spacing).double()
+            assert torch.allclose(answer, right, atol=1e-4), "not for one voxel"
         """,
         wrong=(
+            # Voxels are cubes.
+            """
+            def distance(mask, spacing):
+                squares = torch.zeros(mask.shape).double().masked_fill(mask, torch.inf)
+                for axis in range(3):
+                    i = torch.arange(mask.shape[axis]).double()
+                    lines = squares.movedim(axis, -1)[..., None, :]
+                    squares = ((i[:, None] - i).square() + lines).amin(-1).movedim(-1, axis)
+                return squares.sqrt()
+            """,
             # Steps, not distances.
             """
-            def distance(mask):
-                def apart(n):
-                    i = torch.arange(n).double()
-                    return (i[:, None] - i).abs()
-
-                gaps = apart(mask.shape[1]).expand(len(mask), -1, -1)
-                gaps = gaps.masked_fill(mask[:, None], torch.inf).amin(2)
-                return (apart(len(mask))[..., None] + gaps).amin(1)
+            def distance(mask, spacing):
+                steps = torch.zeros(mask.shape).double().masked_fill(mask, torch.inf)
+                for axis, length in enumerate(spacing):
+                    i = length * torch.arange(mask.shape[axis]).double()
+                    lines = steps.movedim(axis, -1)[..., None, :]
+                    steps = ((i[:, None] - i).abs() + lines).amin(-1).movedim(-1, axis)
+                return steps
             """,
-            # The nearest in the row or in the column, not across.
+            # The length is not squared.
             """
-            def distance(mask):
-                def gaps(mask):
-                    i = torch.arange(mask.shape[1]).double()
-                    apart = (i[:, None] - i).abs().expand(len(mask), -1, -1)
-                    return apart.masked_fill(mask[:, None], torch.inf).amin(2)
-
-                return torch.minimum(gaps(mask), gaps(mask.mT).mT).clamp(max=99)
+            def distance(mask, spacing):
+                squares = torch.zeros(mask.shape).double().masked_fill(mask, torch.inf)
+                for axis, length in enumerate(spacing):
+                    i = torch.arange(mask.shape[axis]).double()
+                    lines = squares.movedim(axis, -1)[..., None, :]
+                    squares = (length * (i[:, None] - i).square() + lines).amin(-1)
+                    squares = squares.movedim(-1, axis)
+                return squares.sqrt()
             """,
-            # The root too early.
+            # Slice by slice.
             """
-            def distance(mask):
-                i, j = (torch.arange(n).double() for n in mask.shape)
-                gaps = (j[:, None] - j).abs().expand(len(mask), -1, -1)
-                gaps = gaps.masked_fill(mask[:, None], torch.inf).amin(2)
-                return ((i[:, None] - i).square()[..., None] + gaps).amin(1).sqrt()
+            def distance(mask, spacing):
+                squares = torch.zeros(mask.shape).double().masked_fill(mask, torch.inf)
+                for axis in (1, 2):
+                    i = spacing[axis] * torch.arange(mask.shape[axis]).double()
+                    lines = squares.movedim(axis, -1)[..., None, :]
+                    squares = ((i[:, None] - i).square() + lines).amin(-1).movedim(-1, axis)
+                return squares.clamp(max=1e6).sqrt()
             """,
         ),
     ),
