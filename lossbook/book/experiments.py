@@ -20,7 +20,17 @@ from torch import Tensor, nn
 
 __all__ = [
     *("breast_cancer", "coins", "diabetes", "digits", "docstrings", "picture", "scenes", "strips"),
-    *("average_precision", "convolutions", "detector", "fit", "mlp", "overlaps", "rng", "split", "survivors"),
+    *(
+        "average_precision",
+        "convolutions",
+        "detector",
+        "fit",
+        "mlp",
+        "overlaps",
+        "rng",
+        "split",
+        "survivors",
+    ),
 ]
 
 
@@ -194,8 +204,6 @@ def coins() -> tuple[Tensor, Tensor]:
     masks = ndimage.binary_opening(ndimage.binary_fill_holes(bright), iterations=2)
     small = nn.functional.avg_pool2d(picture("coins")[None, None, :300], 2)[0, 0]
     return small, torch.from_numpy(masks[:300:2, ::2].copy())
-
-
 
 
 def strips(
@@ -398,12 +406,3 @@ def average_precision(
         best = np.maximum.accumulate(precision[::-1])[::-1]
         values.append(best[hits].sum() / sum(int((known == kind).sum()) for known in labels))
     return float(np.mean(values))
-
-
-    edges: Callable[..., Any] = filters.sobel
-    flood: Callable[..., Any] = segmentation.watershed
-    full = (255 * picture("coins")).round().numpy()
-    bright = flood(edges(full), 2 * (full > 150) + (full < 30)) == 2
-    masks = ndimage.binary_opening(ndimage.binary_fill_holes(bright), iterations=2)
-    small = nn.functional.avg_pool2d(picture("coins")[None, None, :300], 2)[0, 0]
-    return small, torch.from_numpy(masks[:300:2, ::2].copy())
