@@ -24,9 +24,16 @@ ANSWERS = {
     ),
     2: Answers(
         wrong=(
-            # Pairs as they come.
+            # The longer sample is cut off.
             """
             def on_a_line(real, fake):
+                n = min(len(real), len(fake))
+                return (real.sort()[0][:n] - fake.sort()[0][:n]).abs().mean().item()
+            """,
+            # Copies are not put next to each other.
+            """
+            def on_a_line(real, fake):
+                real, fake = real.sort()[0].repeat(len(fake)), fake.sort()[0].repeat(len(real))
                 return (real - fake).abs().mean().item()
             """,
             # The distance of the means.
@@ -37,7 +44,9 @@ ANSWERS = {
             # Wasserstein-2.
             """
             def on_a_line(real, fake):
-                return (real.sort()[0] - fake.sort()[0]).square().mean().sqrt().item()
+                n, m = len(real), len(fake)
+                gap = real.sort()[0].repeat_interleave(m) - fake.sort()[0].repeat_interleave(n)
+                return gap.square().mean().sqrt().item()
             """,
         ),
     ),
