@@ -33,22 +33,22 @@ ANSWERS = {
             # Without the number of examples.
             """
             def decay(s, tau, n):
-                return s**2 / tau**2
+                return 2 * s**2 / tau**2
             """,
-            # Half the mean squared error, as in Lasso.
+            # The factor of the penalty for that of its slope.
             """
             def decay(s, tau, n):
-                return s**2 / (2 * n * tau**2)
+                return s**2 / (n * tau**2)
             """,
             # Noise and prior exchanged.
             """
             def decay(s, tau, n):
-                return tau**2 / (n * s**2)
+                return 2 * tau**2 / (n * s**2)
             """,
             # Standard deviations for variances.
             """
             def decay(s, tau, n):
-                return s / (n * tau)
+                return 2 * s / (n * tau)
             """,
         ),
     ),
