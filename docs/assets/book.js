@@ -53,11 +53,18 @@ const lossbook = (() => {
     figure.dataset.live = "yes";
   }
 
+  // Whoever reads without touching anything needs no script for the figures.
+  const touched = new Promise(resolve => {
+    for (const event of ["pointermove", "pointerdown", "keydown", "scroll", "focusin"]) {
+      addEventListener(event, resolve, { once: true, passive: true });
+    }
+  });
+
   const seen = new IntersectionObserver(entries => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       seen.unobserve(entry.target);
-      hydrate(entry.target).catch(error => console.error(error));
+      touched.then(() => hydrate(entry.target)).catch(error => console.error(error));
     }
   }, { rootMargin: "200px" });
 
