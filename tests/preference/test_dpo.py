@@ -201,7 +201,7 @@ NAMES = ("chosen_log_probs", "rejected_log_probs", "reference_chosen", "referenc
 FOUR_ERRORS = [
     *((put(ALL, i, torch.zeros(3).long()), {}, f"floating {n}") for i, n in enumerate(NAMES)),
     *(
-        (put(ALL, i, torch.zeros(shape)), {}, rf"{NAMES[i]} of shape \(3,\), got")
+        (put(ALL, i, torch.zeros(shape)), {}, rf"{NAMES[i]}\w* of shape \(3,\), got")
         for i in (1, 2, 3)
         for shape in ((1,), (3, 1), ())
     ),
