@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lossbook.book.runs.chapters import ROOT, Chapter
 
+MOST = 15  # Slides of a deck; the last sections without a mark go first.
 ROOM, SPARE = 17.0, 8.0  # Lines of prose that a slide has room for; more for a figure.
 _VOID = {"br", "hr", "img", "input", "link", "meta", "path", "rect", "line", "circle", "wbr"}
 _LEFT_OUT = ("Recipes", "The file", "Elsewhere", "Vetting card", "References")
@@ -93,13 +94,17 @@ def deck(page: str) -> list[Slide]:
             sections.append((heading[2], []))
         else:
             sections[-1][1].append(block)
-    slides = [_filled(title, sections[0][1])]
+    slides, spare = [_filled(title, sections[0][1])], list[int]()
     for heading_, inside in sections[1:]:
         if inside and not heading_.startswith(_LEFT_OUT):
-            marks = [i for i, block in enumerate(inside) if _MARK.match(block)] or [0]
+            marks = [i for i, block in enumerate(inside) if _MARK.match(block)]
+            if not marks and not heading_.startswith("Exercise"):
+                spare.append(len(slides))
+            marks = marks or [0]
             ends = [*marks[1:], len(inside)]
             slides += [_filled(heading_, inside[a:b]) for a, b in zip(marks, ends, strict=True)]
-    return slides
+    gone = spare[::-1][: max(0, len(slides) - MOST)]
+    return [slide for i, slide in enumerate(slides) if i not in gone]
 
 
 def _filled(title: str, inside: Sequence[str]) -> Slide:
@@ -138,6 +143,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}: slides</title>
+<link rel="icon" href="{assets}/images/favicon.png">
 <link rel="stylesheet" href="{assets}/reveal/reveal.css">
 {styles}
 <link rel="stylesheet" href="{assets}/slides.css">
@@ -180,7 +186,7 @@ def make(site: Path, chapters: Sequence[Chapter]) -> list[Path]:
         shutil.copy(reveal / file, site / "assets/reveal")
     made = []
     for chapter in chapters:
-        if "/" not in chapter.name:
+        if "/" not in chapter.name or not chapter.blocks:
             continue
         page, up = site / chapter.name / "index.html", chapter.name.count("/") + 1
         deck_ = page.with_name("slides.html")
