@@ -624,9 +624,9 @@ def test_a_copied_cell_is_the_cell(visit, book, path):
 
 DECKS = [f"{c.name}/slides.html" for c in chapters.load()[0] if "/" in c.name and c.blocks]
 SHOWN_WHOLE = """() => {
-    const slide = deck.getCurrentSlide();
-    return [slide, ...slide.querySelectorAll("pre > code, div.math, .output, .card")].every(e =>
-        e.scrollHeight <= e.clientHeight + 1 && e.scrollWidth <= e.clientWidth + 1);
+    const slide = deck.getCurrentSlide(), inside = "pre > code, div.math, .output, .card";
+    return slide.scrollHeight <= slide.clientHeight + 1 && [...slide.querySelectorAll(inside)]
+        .every(e => e.scrollWidth <= e.clientWidth + 1);
 }"""
 TEX = "all => all.map(e => e.textContent)"
 
