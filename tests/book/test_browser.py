@@ -484,7 +484,6 @@ def test_instant_navigation_keeps_the_document_and_figures_live_there(visit, sit
 
 # What readers type, and the page that must stand first.
 ASKED = {
-    "choose": ["choose a loss"],
     "classification/bi_tempered": ["bi-tempered"],
     "classification/binary_cross_entropy": ["BCEWithLogitsLoss"],
     "classification/cross_entropy": [
