@@ -595,6 +595,8 @@ def test_a_killed_add_leaves_nothing_that_the_next_one_keeps(tmp_path, kill, cod
         [*ALONE[:-1], SLOW + ALONE[-1], "add", "huber", tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background lets them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout.readline() == b"ready\n"
     running.send_signal(kill)

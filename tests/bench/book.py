@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from lossbook.book.runs.chapters import ROOT
-from tests.book.test_browser import FLAGS, Handler, executable
+from tests.book.browser import FLAGS, Handler, executable
 
 
 def main() -> int:

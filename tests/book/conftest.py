@@ -1,20 +1,25 @@
 """The book, staged once for all test files: into a folder of its own, from cached runs."""
 
+import functools
+import http.server
 import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from filelock import FileLock
+from playwright.sync_api import sync_playwright
 
-from lossbook.book.pages import stage
+from lossbook.book.pages import slides, stage
 from lossbook.book.runs import chapters, run
 from lossbook.book.runs.chapters import Chapter, ChapterError
 from lossbook.book.runs.run import Run
+from tests.book.browser import DESK, FLAGS, Handler, executable
 
 # What the generators say of a build that goes well.
 QUIET = r"INFO|Build (started|finished)|No issues found|\s*$"
@@ -76,3 +81,68 @@ def build(folder, generator, name, site_url=None):
     assert done.returncode == 0, done.stdout + done.stderr
     said = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
     return "\n".join(line for line in said.splitlines() if not re.match(QUIET, line))
+
+
+@pytest.fixture(scope="module")
+def site(book, request):
+    """The address of the site, built for it: instant navigation works nowhere else."""
+    folder = book.folder / f"site-{request.module.__name__.rpartition('.')[2]}"
+    handler = functools.partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        build(book.folder, "mkdocs", folder.name, address)
+        slides.make(folder, book.chapters)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield address
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(site):
+    assert site  # Built before Playwright's event loop runs in this thread.
+    with sync_playwright() as playwright:
+        path = executable(playwright)
+        if path is None:
+            pytest.skip("no Chromium: none on the path, and Playwright has none of its own")
+        with playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
+            yield browser
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open pages; none may report an error or ask another host for anything."""
+    wrong, contexts = [], []
+
+    def listen(page):
+        def hear(message):
+            if message.type in ("error", "warning"):
+                wrong.append(f"{message.type}: {message.text}")
+
+        def see(request):
+            page.asked.append(request.url)
+            if not request.url.startswith((site, "data:", "blob:")):
+                wrong.append(f"another host: {request.url}")
+
+        page.asked = []
+        page.on("console", hear)
+        page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
+        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.on("request", see)
+
+    def opened(path, **options):
+        context = browser.new_context(**{"viewport": DESK, "color_scheme": "light", **options})
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        listen(page)
+        page.goto(site + path, wait_until="networkidle")
+        if options.get("color_scheme") == "dark":  # The theme's script chooses the scheme.
+            page.locator("body[data-md-color-scheme=slate]").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []

@@ -1,140 +1,32 @@
 """The built site in a browser: what a reader sees, moves, copies and finds."""
 
 import doctest
-import functools
 import gzip
-import http.server
 import re
-import shutil
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
-from playwright.sync_api import sync_playwright
 
-from lossbook.book.pages import slides
-from lossbook.book.runs import chapters
 from lossbook.book.runs.chapters import ROOT, fences
-from tests.book.conftest import build
-
-HOME = ""
-FOCAL, HUBER = "classification/focal/", "regression/huber/"
-CHAPTERS = [FOCAL, HUBER, "classification/cross_entropy/"]
-every_page = pytest.mark.parametrize("path", [HOME, *CHAPTERS])
-every_chapter = pytest.mark.parametrize("path", CHAPTERS)
-both_schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
-
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 900}
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-quic"),
+from tests.book.browser import (
+    DESK,
+    FOCAL,
+    HOME,
+    HUBER,
+    LINES,
+    MARKS,
+    PAINT,
+    PHONE,
+    both_schemes,
+    contrast,
+    every_chapter,
+    every_page,
+    luminance,
+    reach_every_figure,
+    unfold,
 )
-
-
-def executable(playwright):
-    """The path of a Chromium: the system's, else Playwright's own, else None."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    own = playwright.chromium.executable_path
-    found = [path for name in names if (path := shutil.which(name))]
-    return next(iter([*found, *([own] if Path(own).exists() else [])]), None)
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def site(book):
-    """The address of the site, built for it: instant navigation works nowhere else."""
-    folder = book.folder / "site-browser"
-    handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        address = f"http://127.0.0.1:{server.server_port}/"
-        build(book.folder, "mkdocs", folder.name, address)
-        slides.make(folder, book.chapters)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield address
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser(site):
-    assert site  # Built before Playwright's event loop runs in this thread.
-    with sync_playwright() as playwright:
-        path = executable(playwright)
-        if path is None:
-            pytest.skip("no Chromium: none on the path, and Playwright has none of its own")
-        with playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
-            yield browser
-
-
-@pytest.fixture
-def visit(browser, site):
-    """Open pages; none may report an error or ask another host for anything."""
-    wrong, contexts = [], []
-
-    def listen(page):
-        def hear(message):
-            if message.type in ("error", "warning"):
-                wrong.append(f"{message.type}: {message.text}")
-
-        def see(request):
-            page.asked.append(request.url)
-            if not request.url.startswith((site, "data:", "blob:")):
-                wrong.append(f"another host: {request.url}")
-
-        page.asked = []
-        page.on("console", hear)
-        page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-        page.on("request", see)
-
-    def opened(path, **options):
-        context = browser.new_context(**{"viewport": DESK, "color_scheme": "light", **options})
-        context.set_default_timeout(15_000)
-        contexts.append(context)
-        page = context.new_page()
-        listen(page)
-        page.goto(site + path, wait_until="networkidle")
-        if options.get("color_scheme") == "dark":  # The theme's script chooses the scheme.
-            page.locator("body[data-md-color-scheme=slate]").wait_for()
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def reach_every_figure(page):
-    """Scroll to each live figure and wait until it lives."""
-    figures = page.locator("figure[data-chart]").all()
-    page.mouse.move(3, 3)  # A reader who is there.
-    for figure in figures:
-        figure.scroll_into_view_if_needed()
-        figure.locator(".controls").wait_for()
-    return figures
-
-
-def unfold(page):
-    page.locator("article details").evaluate_all("all => all.forEach(e => { e.open = true; })")
-
-
-# Of a figure's two drawings, the one that is shown.
-SHOWN = "[...e.querySelectorAll('svg')].filter(s => s.getClientRects().length)"
-MARKS = f"{SHOWN}.flatMap(s => [...s.querySelectorAll('g.mark-line path, g.mark-rect path')])"
-DRAWN = f"{SHOWN}.flatMap(s => [...s.querySelectorAll('g.role-mark > *')])"
-PAINT = "(s => s.stroke === 'none' ? s.fill : s.stroke)(getComputedStyle(p))"
-NUMBERS = r"/-?[\d.]+(e-?\d+)?/g"
-LINES = f"e => {MARKS}.flatMap(p => p.getAttribute('d').match({NUMBERS}).map(Number))"
-
 
 # Reading -----------------------------------------------------------------------------------------
 
@@ -231,18 +123,6 @@ def test_on_a_phone_every_control_is_44_px_high(visit, path):
             assert control.evaluate(HIT), control.evaluate("e => e.outerHTML")
 
 
-def luminance(color):
-    """Of an `rgb()` color, as WCAG defines it."""
-    parts = [float(part) / 255 for part in re.findall(r"[\d.]+", color)[:3]]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one, other):
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
 @both_schemes
 @every_chapter
 def test_a_figure_can_be_read_in_both_color_schemes(visit, path, scheme):
@@ -274,7 +154,7 @@ def test_a_page_is_light(visit, site, book, path, capsys):
     page.wait_for_load_state("networkidle")
     asked = {url.removeprefix(site).partition("?")[0] for url in page.asked if url.startswith(site)}
     assert {path, "assets/book.css", "assets/fonts/inter.woff2"} <= asked
-    files = [book.folder / "site-browser" / name for name in asked]
+    files = [book.folder / "site-test_browser" / name for name in asked]
     files = [file / "index.html" if file.is_dir() else file for file in files]
     sizes = {file.name: len(gzip.compress(file.read_bytes())) / 1000 for file in files}
     index = sizes.pop("search_index.json", 0)
@@ -283,126 +163,6 @@ def test_a_page_is_light(visit, site, book, path, capsys):
             f"\n{path or 'index'}: {sum(sizes.values()):.0f} KB compressed, search {index:.0f} KB"
         )
     assert sum(sizes.values()) < 300, sorted(sizes.items(), key=lambda item: -item[1])
-
-
-# The format of a chapter --------------------------------------------------------------------------
-
-FORMATTED = [f"{c.name}/" for c in chapters.load()[0] if "\n## In short\n" in c.text]
-every_formatted = pytest.mark.parametrize("path", FORMATTED)
-OPEN = """() => {
-    const figure = document.querySelector("article figure");
-    return [...document.querySelectorAll("article .highlight pre > code")].filter(e =>
-        e.compareDocumentPosition(figure) & Node.DOCUMENT_POSITION_FOLLOWING
-        && !e.closest("details:not([open])")
-    ).map(e => e.textContent.trimEnd().split("\\n").length);
-}"""
-# A word of a shown figure that lies outside of its drawing, by more than a pixel.
-OUTSIDE = f"""e => {SHOWN}.flatMap(s => [...s.querySelectorAll("text")].filter(t => {{
-    const inner = t.getBoundingClientRect(), outer = s.getBoundingClientRect();
-    return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1
-        || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1);
-}}).map(t => t.textContent))"""
-LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")].filter(
-    e => !e.querySelector(".math, code")
-).map(e => {
-    const box = document.createElement("span");
-    box.textContent = e.textContent.slice(0, 200);
-    box.style = "white-space: nowrap; position: absolute";
-    e.append(box);
-    const size = [e.clientWidth, box.textContent.length * e.clientWidth / box.offsetWidth];
-    box.remove();
-    return size;
-}).filter(([width]) => width > 500).map(([, length]) => length)"""
-WIDE = {"width": 1440, "height": 900}
-
-
-@every_formatted
-@pytest.mark.parametrize(
-    ("viewport", "highest"), [(WIDE, 700), ({"width": 390, "height": 844}, 1100)]
-)
-def test_the_formula_is_seen_without_scrolling_far(visit, path, viewport, highest):
-    page = visit(path, viewport=viewport)
-    if not path.startswith("foundations/"):  # They answer in words.
-        assert page.locator("article div.math").first.bounding_box()["y"] < highest
-
-
-@every_formatted
-def test_the_figure_comes_before_its_code(visit, path):
-    page = visit(path, viewport=WIDE)
-    lines = page.evaluate(OPEN)
-    assert max(lines, default=0) <= 3
-    first = page.locator("article figure").first
-    folded = page.locator("article figure ~ details.code").first
-    assert folded.get_attribute("open") is None
-    assert first.bounding_box()["y"] < folded.bounding_box()["y"]
-    assert first.bounding_box()["width"] > 800
-
-
-@every_formatted
-def test_prose_has_lines_of_a_book(visit, path):
-    lengths = sorted(visit(path, viewport=WIDE).evaluate(LINE))
-    assert len(lengths) > 5
-    assert 65 <= lengths[len(lengths) // 2] <= 80
-
-
-@every_formatted
-@pytest.mark.parametrize("viewport", [WIDE, {"width": 390, "height": 844}])
-def test_no_word_of_a_figure_is_cut(visit, path, viewport):
-    page = visit(path, viewport=viewport)
-    for live in (False, True):
-        if live:
-            reach_every_figure(page)
-        for figure in page.locator("article figure.chart").all():
-            assert figure.evaluate(OUTSIDE) == []
-            assert "…" not in figure.inner_text()
-
-
-@every_formatted
-def test_panels_stand_side_by_side_where_there_is_room(visit, path):
-    page = visit(path, viewport=WIDE)
-    panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
-    for figure in reach_every_figure(page)[:1]:
-        if not figure.locator("svg.wide g.concat_1_group").count():
-            continue  # A map has one panel.
-        wide = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_timeout(300)
-        narrow = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
-        assert narrow < 1.5 < wide
-
-
-@every_formatted
-def test_on_paper_a_dark_page_is_light_and_what_cannot_be_opened_is_gone(visit, path):
-    page = visit(path, color_scheme="dark")
-    page.add_style_tag(content="* { transition: none !important; }")
-    page.emulate_media(media="print", color_scheme="dark")
-    words = "article :is(p, a:not(.headerlink), figure text, pre span)"
-    inks = page.locator(words).evaluate_all(
-        "all => all.map(e => (s => e.closest('svg') ? s.fill : s.color)(getComputedStyle(e)))"
-    )
-    assert min(contrast(ink, "rgb(255, 255, 255)") for ink in set(inks)) >= 4.5
-    for figure in page.locator("article figure.chart").all():
-        colors = figure.evaluate(f"e => {DRAWN}.map(p => {PAINT})")
-        assert colors
-        assert min(contrast(color, "rgb(255, 255, 255)") for color in colors) >= 3
-    for what in (".controls", ".chapter-links", "details.code"):
-        assert not any(e.is_visible() for e in page.locator(f"article {what}").all())
-
-
-@every_formatted
-def test_a_name_among_the_facts_stands_on_one_line(visit, path):
-    page = visit(path, viewport=PHONE)
-    names = page.locator(".facts code").evaluate_all(
-        "all => all.map(e => e.getClientRects().length)"
-    )
-    assert set(names) <= {1}
-
-
-def test_a_word_that_is_cut_is_found(visit):
-    page = visit(FOCAL)
-    figure = page.locator("article figure.chart").first
-    figure.evaluate("e => e.querySelector('svg.wide text').textContent = 'x'.repeat(500)")
-    assert figure.evaluate(OUTSIDE) == ["x" * 500]
 
 
 # Moving ------------------------------------------------------------------------------------------
@@ -617,41 +377,6 @@ def test_a_copied_cell_is_the_cell(visit, book, path):
     unfold(page)
     block = page.locator("article .highlight").nth(kinds.index("python"))
     assert copy(page, block) == cell.rstrip("\n")
-
-
-# Teaching ----------------------------------------------------------------------------------------
-
-DECKS = [f"{c.name}/slides.html" for c in chapters.load()[0] if "/" in c.name and c.blocks]
-SHOWN_WHOLE = """() => {
-    const slide = deck.getCurrentSlide(), inside = "pre > code, div.math, .output, .card";
-    return slide.scrollHeight <= slide.clientHeight + 1 && [...slide.querySelectorAll(inside)]
-        .every(e => e.scrollWidth <= e.clientWidth + 1);
-}"""
-TEX = "all => all.map(e => e.textContent)"
-
-
-@pytest.mark.parametrize("path", DECKS)
-def test_a_deck_is_of_a_lecture_s_length_and_every_slide_is_seen_whole(visit, path):
-    page = visit(path, viewport={"width": 1280, "height": 720})
-    page.wait_for_function("window.deck?.isReady()")
-    count = page.evaluate("deck.getTotalSlides()")
-    assert 8 <= count <= 15
-    for i in range(count):
-        assert page.evaluate("deck.getIndices().h") == i
-        page.wait_for_function(SHOWN_WHOLE)
-        page.keyboard.press("ArrowRight")
-
-
-@pytest.mark.parametrize("path", [f"{FOCAL}slides.html", f"{HUBER}slides.html"])
-def test_what_a_deck_shows_is_what_its_chapter_shows(visit, path):
-    page, chapter = visit(path), visit(path.removesuffix("slides.html"))
-    for what in ("annotation", "figure.chart svg.wide text"):
-        own, theirs = (
-            p.locator(f"{where} {what}").evaluate_all(TEX)
-            for p, where in ((page, ".slides"), (chapter, "article"))
-        )
-        assert own
-        assert set(own) <= set(theirs)
 
 
 # For everyone ------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ def serve(address: str = "localhost:8000") -> int:
             elif waiting:
                 _update(waiting[:2], code)
                 waiting = waiting[2:]
+                if not waiting:
+                    _update(None, code)  # What is drawn from several chapters.
             elif unvetted:
                 print(f"The contract runs on {len(unvetted)} losses, for their cards.", flush=True)
                 tests = [sys.executable, "-m", "tests.contract", *unvetted]

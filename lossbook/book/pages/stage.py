@@ -95,18 +95,13 @@ def stage(
             errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))
             pages["errata.md"] = _failed("Errata", errors[-1:])
         last = "---\nsearch:\n  boost: 0.1\n---\n"  # After the chapters, which say it better.
-        made: dict[str, str | bytes] = {
-            **{
-                name: f"{last}{text}" if name.endswith(".md") else text
-                for name, text in pages.items()
-            },
-            **_assets(),
-            "../beside/llms.txt": _index(chapters),
-        }
+        made: dict[str, str | bytes] = {name: f"{last}{text}" for name, text in pages.items()}
+        made |= {**_assets(), "../beside/llms.txt": _index(chapters)}
         written |= {_write(name, content) for name, content in made.items()}
-        for path in STAGED.rglob("*"):
-            if path.is_file() and path not in written:
-                path.unlink()
+        for folder in (STAGED, STAGED / "../beside"):
+            for path in folder.rglob("*"):
+                if path.is_file() and path not in written:
+                    path.unlink()
         _configure(chapters, pages)
     return errors
 
@@ -169,9 +164,9 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
     if chapter.blocks:
         published = notebook.publish(chapter, run, settings())
         files[f"{chapter.name}.ipynb"] = published
-        files[_beside(chapter)] = plain.text(
-            published, chapter, f"{settings()['site_url']}{chapter.name}/"
-        )
+        folder = _folder(chapter)  # `beside/` is copied into the built site.
+        address = settings()["site_url"] + folder
+        files[f"../beside/{folder}index.md"] = plain.text(published, chapter, address)
         links = "" if chapter.name == "index" else _links(chapter)
         text = re.sub(r"^(# .*\n)", lambda m: f"{m[1]}\n{links}\n", text, count=1, flags=re.M)
     meta: dict[str, Any] = {"title": chapter.title}
@@ -189,24 +184,19 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
 def _gallery(chapters: Sequence[Chapter]) -> str:
     """Draw every loss with a picture from its chapter's stored run, by family."""
     runs = {c.name: run for c in chapters if (run := cached(c))}
-    (groups,) = (entry["Losses"] for entry in settings()["nav"] if "Losses" in entry)
-    parts = []
-    for title, folder in (item for entry in groups for item in entry.items()):
-        inside = [chapter for chapter in ordered(chapters, folder) if chapter.losses]
-        for file in _files().keys() - {chapter.file for chapter in chapters}:
-            page = DOCS / Path(file).relative_to("lossbook").with_suffix(".md")
-            if file.startswith(f"lossbook/{folder}"):
-                inside.append(
-                    Chapter(page, "", {"title": _about(file)[0], "losses": _files()[file]})
-                )
-        parts.append(gallery.section(title, inside, runs))
-    return "\n".join(parts)
+    written = {chapter.file for chapter in chapters}
+    owed = [
+        Chapter(DOCS / f"{file[9:-3]}.md", "", {"title": _about(file)[0], "losses": names})
+        for file, names in _files().items()
+        if file not in written
+    ]
+    inside = {f: [c for c in ordered([*chapters, *owed], f"{f}/") if c.losses] for f in families()}
+    return "\n".join(gallery.section(f.capitalize(), found, runs) for f, found in inside.items())
 
 
-def _beside(chapter: Chapter) -> str:
-    """Where a chapter's Markdown is staged: `beside/` is copied into the built site."""
-    folder = "" if chapter.name == "index" else f"{chapter.name}/"
-    return f"../beside/{folder}index.md"
+def _folder(chapter: Chapter) -> str:
+    """Where a chapter's page is on the site."""
+    return "" if chapter.name == "index" else f"{chapter.name}/"
 
 
 def _index(chapters: Sequence[Chapter]) -> str:

@@ -1,0 +1,131 @@
+"""The format of every chapter, in a browser: what is seen first, wide and narrow, on paper."""
+
+import pytest
+
+from lossbook.book.runs import chapters
+from tests.book.browser import (
+    DRAWN,
+    FOCAL,
+    PAINT,
+    PHONE,
+    SHOWN,
+    contrast,
+    reach_every_figure,
+)
+
+FORMATTED = [f"{c.name}/" for c in chapters.load()[0] if "\n## In short\n" in c.text]
+every_formatted = pytest.mark.parametrize("path", FORMATTED)
+OPEN = """() => {
+    const figure = document.querySelector("article figure");
+    return [...document.querySelectorAll("article .highlight pre > code")].filter(e =>
+        e.compareDocumentPosition(figure) & Node.DOCUMENT_POSITION_FOLLOWING
+        && !e.closest("details:not([open])")
+    ).map(e => e.textContent.trimEnd().split("\\n").length);
+}"""
+# A word of a shown figure that lies outside of its drawing, by more than a pixel.
+OUTSIDE = f"""e => {SHOWN}.flatMap(s => [...s.querySelectorAll("text")].filter(t => {{
+    const inner = t.getBoundingClientRect(), outer = s.getBoundingClientRect();
+    return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1
+        || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1);
+}}).map(t => t.textContent))"""
+LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")].filter(
+    e => !e.querySelector(".math, code")
+).map(e => {
+    const box = document.createElement("span");
+    box.textContent = e.textContent.slice(0, 200);
+    box.style = "white-space: nowrap; position: absolute";
+    e.append(box);
+    const size = [e.clientWidth, box.textContent.length * e.clientWidth / box.offsetWidth];
+    box.remove();
+    return size;
+}).filter(([width]) => width > 500).map(([, length]) => length)"""
+WIDE = {"width": 1440, "height": 900}
+
+
+@every_formatted
+@pytest.mark.parametrize(
+    ("viewport", "highest"), [(WIDE, 700), ({"width": 390, "height": 844}, 1100)]
+)
+def test_the_formula_is_seen_without_scrolling_far(visit, path, viewport, highest):
+    page = visit(path, viewport=viewport)
+    if not path.startswith("foundations/"):  # They answer in words.
+        assert page.locator("article div.math").first.bounding_box()["y"] < highest
+
+
+@every_formatted
+def test_the_figure_comes_before_its_code(visit, path):
+    page = visit(path, viewport=WIDE)
+    lines = page.evaluate(OPEN)
+    assert max(lines, default=0) <= 3
+    first = page.locator("article figure").first
+    folded = page.locator("article figure ~ details.code").first
+    assert folded.get_attribute("open") is None
+    assert first.bounding_box()["y"] < folded.bounding_box()["y"]
+    assert first.bounding_box()["width"] > 800
+
+
+@every_formatted
+def test_prose_has_lines_of_a_book(visit, path):
+    lengths = sorted(visit(path, viewport=WIDE).evaluate(LINE))
+    assert len(lengths) > 5
+    assert 65 <= lengths[len(lengths) // 2] <= 80
+
+
+@every_formatted
+@pytest.mark.parametrize("viewport", [WIDE, {"width": 390, "height": 844}])
+def test_no_word_of_a_figure_is_cut(visit, path, viewport):
+    page = visit(path, viewport=viewport)
+    for live in (False, True):
+        if live:
+            reach_every_figure(page)
+        for figure in page.locator("article figure.chart").all():
+            assert figure.evaluate(OUTSIDE) == []
+            assert "…" not in figure.inner_text()
+
+
+@every_formatted
+def test_panels_stand_side_by_side_where_there_is_room(visit, path):
+    page = visit(path, viewport=WIDE)
+    panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
+    for figure in reach_every_figure(page)[:1]:
+        if not figure.locator("svg.wide g.concat_1_group").count():
+            continue  # A map has one panel.
+        wide = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_timeout(300)
+        narrow = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
+        assert narrow < 1.5 < wide
+
+
+@every_formatted
+def test_on_paper_a_dark_page_is_light_and_what_cannot_be_opened_is_gone(visit, path):
+    page = visit(path, color_scheme="dark")
+    page.add_style_tag(content="* { transition: none !important; }")
+    page.emulate_media(media="print", color_scheme="dark")
+    words = "article :is(p, a:not(.headerlink), figure text, pre span)"
+    inks = page.locator(words).evaluate_all(
+        "all => all.map(e => (s => e.closest('svg') ? s.fill : s.color)(getComputedStyle(e)))"
+    )
+    assert min(contrast(ink, "rgb(255, 255, 255)") for ink in set(inks)) >= 4.5
+    for figure in page.locator("article figure.chart").all():
+        colors = figure.evaluate(f"e => {DRAWN}.map(p => {PAINT})")
+        assert colors
+        assert min(contrast(color, "rgb(255, 255, 255)") for color in colors) >= 3
+    for what in (".controls", ".chapter-links", "details.code"):
+        assert not any(e.is_visible() for e in page.locator(f"article {what}").all())
+
+
+@every_formatted
+def test_a_name_among_the_facts_stands_on_one_line(visit, path):
+    page = visit(path, viewport=PHONE)
+    names = page.locator(".facts code").evaluate_all(
+        "all => all.map(e => e.getClientRects().length)"
+    )
+    assert set(names) <= {1}
+
+
+def test_a_word_that_is_cut_is_found(visit):
+    page = visit(FOCAL)
+    figure = page.locator("article figure.chart").first
+    figure.evaluate("e => e.querySelector('svg.wide text').textContent = 'x'.repeat(500)")
+    assert figure.evaluate(OUTSIDE) == ["x" * 500]
