@@ -172,7 +172,8 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
     meta: dict[str, Any] = {"title": chapter.title}
     if chapter.name in _BOOST or chapter.meta.get("family"):
         meta["search"] = {"boost": _BOOST.get(chapter.name, 4)}
-        meta["tags"] = chapter.meta.get("aliases", [])  # What search weighs as a title.
+        meta["tags"] = chapter.meta.get("aliases", [])  # What search weighs as a title,
+        meta["hide"] = ["tags"]  # and a page prints among its facts.
     if "description" in chapter.meta:
         meta["description"] = chapter.meta["description"]
     head = f"---\n{yaml.safe_dump(meta, allow_unicode=True)}---\n"
