@@ -26,8 +26,9 @@ class _Sides(torch.autograd.Function):
         if w is not None:
             far = far * torch.where(x > 0, 1, w)
             near = near * (w * y + (1 - y))
-        # 0 times infinity is nan, and costs 0; a nan among y stays one.
-        return far.mul_(x).nan_to_num_(0, math.inf).add_(y, alpha=0).add_(near)
+        # 0 times infinity is nan, and costs 0; a nan among y stays one. (The last sum is not in
+        # place: torch 2.11 compiles a function whose output is to a gradient of 0.)
+        return far.mul_(x).nan_to_num_(0, math.inf).add_(y, alpha=0) + near
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], _: Tensor) -> None:
