@@ -23,6 +23,7 @@ TORCH = (
     "torchvision.",
     "segmentation_models_pytorch.",
     "timm.",
+    "liger_kernel.",
 )
 PEERS = "application/vnd.lossbook.peers+json"
 
