@@ -38,7 +38,7 @@ OWED = frozenset(
         "distribution": ("jensen_shannon",),
         "language": ("auxiliary", "linear_cross_entropy", "token_losses"),
         "policy": ("grpo", "ppo"),
-        "preference": ("bradley_terry", "reference_free"),
+        "preference": ("reference_free",),
     }.items()
     for stem in stems
 )
