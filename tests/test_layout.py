@@ -37,7 +37,7 @@ OWED = frozenset(
     for family, stems in {
         "distribution": ("jensen_shannon",),
         "language": ("auxiliary", "linear_cross_entropy", "token_losses"),
-        "policy": ("grpo", "ppo"),
+        "policy": ("grpo",),
         "preference": ("reference_free",),
     }.items()
     for stem in stems
