@@ -36,7 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "distribution": ("jensen_shannon",),
-        "language": ("auxiliary", "linear_cross_entropy", "token_losses"),
+        "language": ("auxiliary", "token_losses"),
         "policy": ("grpo", "ppo"),
         "preference": ("bradley_terry", "dpo", "reference_free"),
     }.items()
