@@ -36,7 +36,7 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "distribution": ("jensen_shannon",),
-        "language": ("auxiliary", "linear_cross_entropy", "token_losses"),
+        "language": ("auxiliary", "token_losses"),
         "policy": ("grpo",),
         "preference": ("reference_free",),
     }.items()

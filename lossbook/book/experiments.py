@@ -27,6 +27,7 @@ __all__ = [
         "fit",
         "mlp",
         "overlaps",
+        "peak_memory",
         "rng",
         "split",
         "survivors",
@@ -406,3 +407,26 @@ def average_precision(
         best = np.maximum.accumulate(precision[::-1])[::-1]
         values.append(best[hits].sum() / sum(int((known == kind).sum()) for known in labels))
     return float(np.mean(values))
+
+
+def peak_memory(step: Callable[[], object]) -> int:
+    """Bytes that a step holds at its highest, what it returns included, on the CPU.
+
+    They are counted from the events of torch's allocator, so that what an operator needs for
+    itself counts, too. The same step has the same number again.
+    """
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    error = os.dup(2)
+    try:  # The profiler's C++ speaks to the error stream when it starts and stops.
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+            kept = step()
+    finally:
+        os.dup2(error, 2)
+        os.close(error)
+    del kept
+    results: Any = profile.profiler
+    events = [e for e in results.kineto_results.events() if e.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return int(np.cumsum([0, *sizes]).max())

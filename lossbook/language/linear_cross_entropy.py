@@ -38,12 +38,14 @@ class _Logits(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
         hidden, labels, weight, output = ctx.saved_tensors
-        slopes, total = [], torch.zeros_like(weight, dtype=output.dtype)
+        slopes, total = [], torch.zeros((), dtype=output.dtype, device=output.device)
         for h, y, out, g in _blocks(weight, hidden, labels, output, gradient):
             # The others share the slope of their logsumexp by softmax; the label has its own.
             slope = (_shares(h, y, weight, out) * g[:, 1:]).scatter(1, y, g[:, :1]).to(h.dtype)
             slopes.append(slope @ weight.to(h.dtype))
-            total = total + (slope.T @ h).to(total.dtype)  # In float32, over all blocks.
+            part = (slope.T @ h).to(output.dtype)  # The sum over all blocks is in float32.
+            total = total.add_(part) if total.dim() else part
+            del slope, part  # Or the next block would stand beside them.
         return torch.cat(slopes), None, total.to(weight.dtype)
 
 

@@ -1,5 +1,7 @@
 """The helpers of detection chapters: scenes, overlaps, suppression, average precision, frames."""
 
+import os
+
 import pytest
 import torch
 
@@ -89,3 +91,16 @@ def test_frames_are_drawn_around_enlarged_pixels_and_cut_off_at_the_edge():
     assert lit[4].all()
     still = torch.rand(3, 3)
     torch.testing.assert_close(plots.framed(still, zoom=1)[..., 0], still)
+
+
+def test_the_memory_of_a_step_is_that_of_all_that_it_holds_at_once(capfd):
+    def step():
+        first = torch.ones(1000)
+        first = first + torch.ones(1000)  # Three at once, then one.
+        return first * 2
+
+    assert experiments.peak_memory(step) == 3 * 4000
+    assert experiments.peak_memory(lambda: torch.ones(2000).sum()) == 8004
+    assert capfd.readouterr().err == ""
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"

@@ -13,6 +13,7 @@ from lossbook.classification.cross_entropy import cross_entropy
 from lossbook.language import linear_cross_entropy as fused
 from lossbook.language.auxiliary import z_loss
 from lossbook.language.linear_cross_entropy import linear_cross_entropy
+from tests.bench import measure
 from tests.bench import rows as bench
 from tests.bench.measure import Row
 from tests.contract import Case, integer, real
@@ -242,6 +243,17 @@ def test_half_gradients_of_the_blocks_are_summed_in_float32():
         losses = linear_cross_entropy(h, torch.zeros(17).long(), w)
     (slope,) = torch.autograd.grad(losses.float().sum(), w)
     assert slope[0].item() == pytest.approx(-272 * 0.999, rel=5e-3)
+
+
+def test_the_gradient_of_the_vocabulary_is_held_at_most_twice():
+    # The sum so far and a block's part: 4 MB; logits are 8 kB a block.
+    h, w = torch.ones(64, 500), torch.ones(1000, 500).requires_grad_()
+
+    def step():
+        torch.autograd.grad(linear_cross_entropy(h, torch.zeros(64).long(), w).sum(), w)
+
+    with blocks_of(2000):
+        assert measure.peak(step, (h, w), "cpu") < 2.2 * 4 * w.numel()
 
 
 def test_weights_of_criterion_reach_the_vocabulary():
