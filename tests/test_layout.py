@@ -35,7 +35,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "distribution": ("jensen_shannon",),
         "language": ("auxiliary", "linear_cross_entropy", "token_losses"),
         "policy": ("grpo", "ppo"),
         "preference": ("bradley_terry", "dpo", "reference_free"),
