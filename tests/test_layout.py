@@ -35,7 +35,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "distribution": ("jensen_shannon",),
         "language": ("auxiliary", "token_losses"),
         "policy": ("grpo",),
         "preference": ("reference_free",),
