@@ -47,6 +47,18 @@ def accumulation():
     return (losses[0] + losses[1:].mean()) / 2, losses.mean()
 
 
+def divergences():
+    student, teacher = np.full(3, 1 / 3), softmax([1.0, 0, 0])
+    mixture = 1e-3 * teacher + (1 - 1e-3) * student
+    parts = (rel_entr(x, mixture).sum() for x in (teacher, student))
+    return rel_entr(teacher, student).sum(), np.dot([1e-3, 1 - 1e-3], list(parts))
+
+
+def fine_tuning():
+    p = softmax([-1.0, 1, -1])[0]
+    return -(1 + np.log(p)) * p * (1 - p), -p * (1 - p)
+
+
 P, Q = np.array([0.7, 0.2, 0.1]), np.array([0.16, 0.12, 0.72])
 GRID = np.subtract.outer(np.arange(4.0), np.arange(4.0))
 RATES, COUNTS = np.array([2, 0.5, 3]), np.array([1, 0, 4])
@@ -77,6 +89,17 @@ VALUES = {
     ),
     "triplet-not-squared": (math.sqrt(0.8) - math.sqrt(1.04) + 0.2, 0),
     "dice-smooth-below-only": (1, 0),
+    "both-branches-of-where": (math.nan, 1),
+    "entropy-of-a-ruled-out-token": (math.nan, math.log(2)),
+    "clipped-weight-alive": (0, -1.2),
+    "balance-of-all-layers": (1, 2),
+    "unlikelihood-clamped": (0, 1),
+    "ratio-before-the-minimum": (math.nan, 0),
+    "third-estimator-cancels": (0, 3e-4**2 / 2),
+    "divergence-that-jumps": divergences(),
+    "exponential-of-a-reward": (math.nan, -1),
+    "beta-of-another-loss": (math.log1p(math.exp(0.46)), math.log1p(math.exp(-0.3))),
+    "fine-tuning-with-a-live-weight": fine_tuning(),
 }
 
 
