@@ -38,7 +38,7 @@ OWED = frozenset(
         "distribution": ("jensen_shannon",),
         "language": ("auxiliary", "linear_cross_entropy", "token_losses"),
         "policy": ("grpo", "ppo"),
-        "preference": ("dpo", "reference_free"),
+        "preference": ("dpo",),
     }.items()
     for stem in stems
 )
