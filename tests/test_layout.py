@@ -37,7 +37,6 @@ OWED = frozenset(
     for family, stems in {
         "language": ("auxiliary", "token_losses"),
         "policy": ("grpo",),
-        "preference": ("reference_free",),
     }.items()
     for stem in stems
 )
