@@ -3,6 +3,7 @@
 #              FAMILY=embedding: of one family; CHANGED=1: what the change since main can reach
 # make add     starts a loss (LOSS=family/stem): its file, its test, its chapter, its export
 # make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
+# make peers   every loss against other libraries' values, Liger's among them
 # make seeds   what the chapters claim, under five other seeds (ARGS="--shifts 12", ARGS=docs/...)
 # make offline the site as a zip that needs no server; make pdf (ARGS=docs/...: one chapter)
 # make course  the notebooks of students and teachers, as two zips
@@ -21,7 +22,7 @@ READY := .venv/ready node_modules/.package-lock.json
 TESTS = $(if $(CHANGED),$$($(BIN)/python -m lossbook.book changed),$(wildcard \
     $(FAMILY:%=tests/%) $(FAMILY:%=lossbook/%) $(FAMILY:%=docs/%)))
 
-.PHONY: serve site offline pdf course add test test-slow bench bench-record bench-book seeds lint clean
+.PHONY: serve site offline pdf course add test test-slow peers bench bench-record bench-book seeds lint clean
 
 serve: $(READY)
 	$(BIN)/python -m lossbook.book serve
@@ -40,6 +41,11 @@ add: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest --slow $(ARGS)
+
+# Without what Liger asks for, which would bring CUDA: its chunked losses need only torch.
+peers: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/peers $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) liger-kernel
+	PYTHONPATH=build/peers $(BIN)/python -m tests.contract --check peers $(LOSS)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(LOSS) $(ARGS)
