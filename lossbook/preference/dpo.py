@@ -132,8 +132,8 @@ def dpo_loss(
     )
     losses = 0 - logsigmoid(lead)  # No -0.0.
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
-        # -log sigmoid(-x) = -log sigmoid(x) + x; what is weighed by 0 is not there.
-        losses = losses + label_smoothing * lead.where(lead.isfinite() | (label_smoothing > 0), 0)
+        flipped = -lead.where(lead.isfinite() | (label_smoothing > 0), 0)  # 0 times inf is 0.
+        losses = (1 - label_smoothing) * losses - label_smoothing * logsigmoid(flipped)
     return losses.to(chosen_log_probs.dtype)
 
 
@@ -162,8 +162,7 @@ def ipo_loss(
         reference_chosen_log_probs: Those of the reference, shape `(*)`. They get no gradient.
         reference_rejected_log_probs: Those of the reference, shape `(*)`. They get no gradient.
         tau: Strength of the reference, positive. A number or a tensor of shape `()`, whose value
-            is not checked. The paper has no default; 0.1 is that of TRL and of DPO's code, where
-            it is called beta.
+            is not checked. The paper has no default; 0.1 is TRL's, where it is called beta.
 
     Returns:
         The loss of each pair, shape `(*)`, in the dtype of `chosen_log_probs`.

@@ -552,7 +552,8 @@ def test_settings_at_0_and_infinite_log_probs():
     c, r, zero = real([-INF, -1.0]), real([-1.0, -INF]), real([0.0, 0.0])
     for e in (0.0, torch.tensor(0.0)):
         assert dpo_loss(c, r, zero, zero, label_smoothing=e).tolist() == [INF, 0]
-    assert dpo_loss(c[1:], r[1:], zero[1:], zero[1:], label_smoothing=0.1).item() == INF
+    for e in (0.1, torch.tensor(0.1)):
+        assert dpo_loss(c, r, zero, zero, label_smoothing=e).tolist() == [INF, INF]
 
 
 def test_smoothing_is_least_where_the_preferences_are_flipped_that_often():
