@@ -25,6 +25,12 @@ ANSWERS = {
                 losses = linear_cross_entropy(hidden, labels, weight)
                 return losses + epsilon * (hidden * (weight[labels] - others)).sum(1)
             """,
+            # From the table.
+            """
+            def smoothed(hidden, labels, weight, epsilon):
+                logits = hidden @ weight.T
+                return F.cross_entropy(logits, labels, reduction="none", label_smoothing=epsilon)
+            """,
             # Averaged over the tokens.
             """
             def smoothed(hidden, labels, weight, epsilon):

@@ -44,6 +44,11 @@ ANSWERS = {
             def sampled(log_probs):
                 return log_probs.exp() * log_probs
             """,
+            # Not of what was drawn: it needs all the actions at once.
+            """
+            def sampled(log_probs):
+                return (log_probs.exp() * log_probs).sum() / log_probs.exp().sum()
+            """,
             # The square without its half.
             """
             def sampled(log_probs):
