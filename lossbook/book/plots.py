@@ -168,11 +168,12 @@ def curves(
         for name, y in lines.items()
     )
     order = list(lines)
+    along = alt.Scale(type="log", nice=False)  # To the last point, not to the next power of ten.
     return (
         alt.Chart(alt.Data(values=data))
         .mark_line()
         .encode(
-            alt.X("x:Q", title=x_title, scale=alt.Scale(type="log") if log_x else alt.Undefined),
+            alt.X("x:Q", title=x_title, scale=along if log_x else alt.Undefined),
             alt.Y("y:Q", title=y_title, scale=alt.Scale(type="log") if log else alt.Undefined),
             alt.Color("curve:N", sort=order, legend=alt.Legend() if len(order) > 1 else None),
             alt.StrokeDash("curve:N", sort=order, scale=alt.Scale(range=DASHES), legend=None),

@@ -64,7 +64,7 @@ def _sized(spec: dict[str, Any], *, wide: bool) -> dict[str, Any]:
     config = spec.get("config", {})
     view = {**config.get("view", {}), "continuousWidth": width, "continuousHeight": height}
     legend = {**config.get("legend", {}), "columns": 0 if wide else 1}
-    columns = {"columns": len(spec["concat"]) if wide else 1} if several else {}
+    columns = {"columns": spec.get("columns", 2) if wide else 1} if several else {}
     return {**spec, **columns, "config": {**config, "view": view, "legend": legend}}
 
 
