@@ -36,7 +36,6 @@ OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
         "language": ("auxiliary",),
-        "policy": ("grpo",),
     }.items()
     for stem in stems
 )
