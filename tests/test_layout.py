@@ -35,7 +35,6 @@ PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 OWED = frozenset(
     f"{family}/{stem}"
     for family, stems in {
-        "language": ("auxiliary",),
         "policy": ("grpo",),
     }.items()
     for stem in stems
