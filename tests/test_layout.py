@@ -32,13 +32,7 @@ LONGEST_CELL = 16, 28  # Statements, lines.
 PLUGINS = {"search", "autorefs", "mkdocstrings", "offline", "redirects"}
 
 # Losses whose chapter is not written yet: they have a short page. The list can only shrink.
-OWED = frozenset(
-    f"{family}/{stem}"
-    for family, stems in {
-        "language": ("auxiliary",),
-    }.items()
-    for stem in stems
-)
+OWED: frozenset[str] = frozenset()
 
 # Chapters that are not yet brought to the format of `form`. The list can only shrink.
 OLD_FORMAT: frozenset[str] = frozenset()
