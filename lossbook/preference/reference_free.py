@@ -81,7 +81,7 @@ def orpo_loss(
             probabilities themselves.
         rejected_log_probs: Those of the others, shape `(*)`.
         lam: Weight of the odds, at least 0. A number or a tensor of shape `()`, whose value is not
-            checked. The default 0.1 is TRL's and the paper's for Mistral.
+            checked. The default 0.1 is TRL's and that of the authors' recipe for Mistral.
 
     Returns:
         The loss of each pair, shape `(*)`, in the dtype of `chosen_log_probs`.

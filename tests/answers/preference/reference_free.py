@@ -38,6 +38,11 @@ ANSWERS = {
             def log_odds(u):
                 return u - (1 - u.exp()).log()
             """,
+            # As it stands, with more digits.
+            """
+            def log_odds(u):
+                return u - torch.log1p(-u.double().exp()).float()
+            """,
             # Finite by a clamp, and wrong where it clamps.
             """
             def log_odds(u):
