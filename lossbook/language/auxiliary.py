@@ -1,4 +1,4 @@
-"""Auxiliary losses: what keeps logits near 0, and experts equally busy.
+"""Auxiliary losses: what keeps a softmax normalized, and experts equally busy.
 
 Chapter: https://lossbook.example/language/auxiliary/
 """
@@ -23,8 +23,8 @@ def z_loss(logits: Tensor) -> Tensor:
         logits: Unnormalized scores, shape `(*, V)`, with the classes last.
 
     Returns:
-        The loss of each distribution, shape `(*)`, in the dtype of `logits`. No coefficient: PaLM's
-        is 1e-4, that of ST-MoE's routers 1e-3.
+        The loss of each distribution, shape `(*)`, in the dtype of `logits`: infinite in float16
+        from |log Z| = 256 on. No coefficient: PaLM's is 1e-4, that of ST-MoE's routers 1e-3.
 
     Raises:
         ValueError: If `logits` is not floating or has no dimension.

@@ -56,9 +56,10 @@ ANSWERS = {
             whole = load_balancing_loss(torch.cat(leaves))
             expected = torch.autograd.grad(whole, leaves)
             said = local_losses(leaves)
-            assert abs(sum(said) - whole) < 1e-9, f"with {sizes} tokens the sum is off"
-            slopes = torch.autograd.grad(sum(said), leaves)
-            same = all(torch.allclose(a, b) for a, b in zip(slopes, expected))
+            assert abs(sum(said) - whole) < 1e-6, f"with {sizes} tokens the sum is off"
+            slopes = torch.autograd.grad(sum(said), leaves, allow_unused=True)
+            pairs = zip(slopes, expected)
+            same = all(a is not None and torch.allclose(a, b, atol=1e-7) for a, b in pairs)
             assert same, f"with {sizes} tokens the gradient is off"
             others = torch.autograd.grad(local_losses(leaves)[0], leaves[1:], allow_unused=True)
             alone = all(slope is None or not slope.any() for slope in others)
@@ -86,6 +87,13 @@ ANSWERS = {
                     experts * (shares * part.softmax(dim=1).mean(dim=0)).sum() / len(parts)
                     for part in parts
                 ]
+            """,
+            # The value is right, and the gradients cancel.
+            """
+            def local_losses(parts):
+                whole = load_balancing_loss(torch.cat(parts)).detach()
+                first = load_balancing_loss(parts[0])
+                return [first, whole - first]
             """,
             # All on one device: the other's logits are moved from afar.
             """
