@@ -44,6 +44,12 @@ ANSWERS = {
             def both(log_probs, reference_log_probs):
                 return log_probs - reference_log_probs
             """,
+            # The divergence itself, which needs every action.
+            """
+            def both(log_probs, reference_log_probs):
+                terms = log_probs.exp() * (log_probs - reference_log_probs)
+                return terms.sum().expand(log_probs.shape)
+            """,
             # The gradient of k2 is detached, and that of k3 is left.
             """
             def both(log_probs, reference_log_probs):
