@@ -34,15 +34,15 @@ ANSWERS = {
             def settles(eta, alpha):
                 return eta
             """,
-            # The penalty on the frequency alone.
+            # Penalized also where it is the truth.
             """
             def settles(eta, alpha):
                 return eta / (1 + alpha)
             """,
-            # Penalized also where it is the truth.
+            # The likelihood of the second word is forgotten.
             """
             def settles(eta, alpha):
-                return eta / (1 + alpha * 1.0) if alpha > 1 else eta * (1 - alpha * (1 - eta))
+                return eta / (eta + (1 - eta) * alpha)
             """,
             # The weight on the wrong side.
             """
