@@ -1316,10 +1316,7 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
 
             where, inputs, others = draw(st.sampled_from(list(bases())))
             chosen = {
-                name: draw(
-                    st.sampled_from(numbers(low, high))
-                    | st.floats(low, high, allow_subnormal=False)
-                )
+                name: number(low, high)
                 for name, (low, high) in case.ranges.items()
                 if name not in others
             }
@@ -1713,10 +1710,9 @@ def check_device(case: Case, options: Options) -> dict[str, Part]:
                 if not all(map(holds, tensors(given), tensors(inputs))):
                     continue  # What overflows as it is cast says nothing of a device.
                 there = [each(lambda x: x.to(options.device), x) for x in (inputs, dict(settings))]
-                ours, theirs = (differentiate(case, x, s) for x, s in (there, (inputs, settings)))
-                if what == "value":
-                    ours, theirs = ((None, [values]) for values, _ in (ours, theirs))
-                for a, b in zip(ours[1], theirs[1], strict=True):
+                found = [differentiate(case, x, s) for x, s in (there, (inputs, settings))]
+                sides = [[value] if what == "value" else slopes for value, slopes in found]
+                for a, b in zip(*sides, strict=True):
                     measure.demand(a.device.type == options.device, f"a result on {a.device}")
                     known = ~(a.cpu().isnan() & b.isnan())  # Where both are undefined.
                     tolerance = 4 * case.tolerance(name_of(dtype))  # Both round.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lossbook import Criterion
+from lossbook.book.experiments import peak_memory
 from lossbook.book.pages.speed import COMPILED, MEASURED, OURS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,16 +141,7 @@ def peak(step: Step, inputs: tuple[Any, ...], device: str) -> int:
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        step()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    total = highest = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        total += event.nbytes()
-        highest = max(highest, total)
-    return highest
+    return peak_memory(step)
 
 
 def once(step: Step, device: str) -> float:
