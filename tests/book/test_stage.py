@@ -155,7 +155,7 @@ def _bibliography(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_bibliography")
 def test_citations_become_links_to_one_list():
     text, keys = cite.cite(
-        "A [@two2002, eq. 5] b [@one2001], [@two2002] and [@all2003].", Path("a")
+        "A [@two2002,\neq. 5] b [@one2001], [@two2002] and [@all2003].", Path("a")
     )
     assert text == (
         "A ([Two and Ones, 2002](#ref-two2002), eq. 5) b ([One, 2001](#ref-one2001)), "
@@ -167,6 +167,13 @@ def test_citations_become_links_to_one_list():
     assert listed.startswith("\n## References\n")
     assert all(title in listed for title in ("First", "Second", "Third"))
     assert cite.references([]) == ""
+
+
+@pytest.mark.usefixtures("_bibliography")
+@pytest.mark.parametrize("text", ["[@one2001; @two2002]", "[@one2001 eq. 5]", "[@]"])
+def test_a_citation_of_another_form_is_reported_at_its_line(text):
+    with pytest.raises(ChapterError, match=r"a\.md:2: .*\[@key\] or \[@key, eq\. 5\]"):
+        cite.cite(f"One [@one2001].\n{text}\n", Path("a.md"))
 
 
 @pytest.mark.usefixtures("_bibliography")

@@ -12,7 +12,7 @@ from lossbook import __version__
 from lossbook.book.runs.chapters import DOCS, ROOT, Chapter, ChapterError, settings
 
 BIBLIOGRAPHY = DOCS / "references.bib"
-_CITATION = re.compile(r"\[@(?P<key>[\w-]+)(?:, (?P<where>[^\]]+))?\]")
+_CITATION = re.compile(r"\[@(?P<key>[\w-]+)(?:,\s+(?P<where>[^\]]+))?\]|\[@")
 
 
 @cache
@@ -82,14 +82,16 @@ def cite(text: str, path: Path, line: int = 1) -> tuple[str, list[str]]:
         The text, and the keys that it cites in the order of their first use.
 
     Raises:
-        ChapterError: If a key is not in the bibliography.
+        ChapterError: If a key is not in the bibliography, or a citation is of another form.
     """
     keys: list[str] = []
 
     def link(match: re.Match[str]) -> str:
         key = match["key"]
+        at = line + text[: match.start()].count("\n")
+        if key is None:
+            raise ChapterError(path, at, "expected a citation [@key] or [@key, eq. 5]")
         if key not in entries():
-            at = line + text[: match.start()].count("\n")
             raise ChapterError(path, at, f"{key!r} is not in {BIBLIOGRAPHY.name}")
         keys.append(key)
         where = f", {match['where']}" if match["where"] else ""
