@@ -191,6 +191,7 @@ def make(site: Path, chapters: Sequence[Chapter]) -> list[Path]:
         page, up = site / chapter.name / "index.html", chapter.name.count("/") + 1
         deck_ = page.with_name("slides.html")
         if not page.exists():  # A site without folders for pages, as the one without a server.
+            shutil.rmtree(site / chapter.name, ignore_errors=True)
             page, up = site / f"{chapter.name}.html", up - 1
             deck_ = page.with_name(f"{page.stem}-slides.html")
         deck_.write_text(html(page.read_text(), chapter, f"{'../' * up}assets"))

@@ -164,6 +164,10 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
     if chapter.blocks:
         published = notebook.publish(chapter, run, settings())
         files[f"{chapter.name}.ipynb"] = published
+        if "/" in chapter.name:  # In the deck's place until the site is built.
+            files[f"{chapter.name}/slides.html"] = (
+                "The slides are made by <code>make site</code>.\n"
+            )
         folder = _folder(chapter)  # `beside/` is copied into the built site.
         address = settings()["site_url"] + folder
         files[f"../beside/{folder}index.md"] = plain.text(published, chapter, address)
@@ -325,7 +329,7 @@ def _links(chapter: Chapter) -> str:
         f"[Edit]({settings()['repo_url']}/edit/main/docs/{chapter.name}.md)",
     ]
     if "/" in chapter.name:
-        links.insert(0, '<a href="slides.html">Slides</a>')
+        links.insert(0, f"[Slides]({stem}/slides.html)")
     if chapter.losses and chapter.file:
         up, family = "../" * chapter.name.count("/"), chapter.file.split("/")[1]
         links = ["[The file](#the-file)", f"[API]({up}api/{family}.md)", *links]

@@ -24,7 +24,7 @@ def relink(site: Path) -> None:
     for page in site.rglob("*.html"):
         up = "../" * (len(page.relative_to(site).parts) - 1)
         text = page.read_text()
-        text = text.replace('href="slides.html"', f'href="{page.stem}-slides.html"')
+        text = text.replace(f'href="{page.stem}/slides.html"', f'href="{page.stem}-slides.html"')
 
         def named(match: re.Match[str], page: Path = page) -> str:
             target = f"{match[1]}.html"
