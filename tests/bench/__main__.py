@@ -19,14 +19,21 @@ def pin(threads: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def quiet() -> None:
+    """Set what the libraries read when they are loaded."""
     os.environ["KERAS_BACKEND"] = "torch"
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX would take most of a GPU.
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # The profiler announces itself.
     os.environ["KINETO_LOG_LEVEL"] = "5"
 
 
 def work(losses: list[str], threads: int, device: str, seconds: float) -> int:
     """Measure rows in this process, with so many threads."""
-    pin(threads)
+    if device == "cpu":
+        pin(threads)
+    quiet()
     import torch
 
     from tests.bench.measure import OURS, measure
@@ -70,7 +77,7 @@ def main() -> int:
     parser.add_argument("losses", nargs="*", metavar="LOSS")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of timing a row (3)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="+", help="1 2 on the cpu, 1 on a GPU")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--book", action="store_true")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
@@ -93,7 +100,7 @@ def main() -> int:
         if name not in known:
             parser.error(f"expected a loss with a benchmark, got {name!r}; there are {known}")
     failed = 0
-    for threads in options.threads:
+    for threads in options.threads or ([1, 2] if options.device == "cpu" else [1]):
         command = [sys.executable, "-m", "tests.bench", *options.losses, "--worker", str(threads)]
         command += ["--device", options.device, "--seconds", str(options.seconds)]
         failed += subprocess.run(command, check=False).returncode

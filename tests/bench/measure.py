@@ -111,6 +111,11 @@ def candidate(name: str, row: Row, inputs: tuple[Any, ...]) -> Step:
             criterion = torch.compile(criterion, fullgraph=True)
         return step_of(criterion, inputs)
     peer = row.peers[name]
+    if hasattr(peer, "makes_step") and any(x.is_cuda for x in leaves(inputs)):
+        import jax
+
+        if jax.default_backend() != "gpu":
+            raise RuntimeError("JAX sees no GPU")
     return peer(*inputs) if hasattr(peer, "makes_step") else step_of(peer, inputs)
 
 
@@ -126,7 +131,7 @@ def difference(ours: tuple[float, list[Tensor]], theirs: tuple[float, list[Tenso
     """The largest relative difference: of the value, and of each gradient over its norm."""
     found = [abs(theirs[0] - ours[0]) / (abs(ours[0]) + 1e-6)]
     # A gradient that is 0 but for rounding has no relative error: the largest one sets a floor.
-    least = 1e-3 * max((float(x.norm()) for x in ours[1]), default=0) + 1e-20
+    least = 1e-2 * max((float(x.norm()) for x in ours[1]), default=0) + 1e-20
     for mine, other in zip(*(x[1] for x in (ours, theirs)), strict=False):
         found.append(float((mine - other).norm()) / max(float(mine.norm()), least))
     return max(found)
@@ -302,7 +307,7 @@ def machine() -> str:
 
 
 def measure(row: Row, threads: int, device: str, seconds: float) -> dict[str, Any]:
-    """Measure one row and write `build/bench/<row>.<threads>.json`."""
+    """Measure one row and write `build/bench/<row>.<device>.<threads>.json`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Peers' notes on their own deprecations.
         result = about(row, threads, device)
@@ -310,7 +315,7 @@ def measure(row: Row, threads: int, device: str, seconds: float) -> dict[str, An
         if row.sweep and threads == 1:
             result["sweep"] = sweep(row, device)
     MEASURED.mkdir(parents=True, exist_ok=True)
-    path = MEASURED / f"{row.key}.{threads}.json"
+    path = MEASURED / f"{row.key}.{device}.{threads}.json"
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(path)

@@ -111,7 +111,7 @@ def test_the_page_has_every_number_and_every_reason(page):
             Keras={"status": "not run", "reason": "keras is not installed | really"},
         )
     )
-    assert "| squared_error 6 | torch 0.50 | not known |" in text
+    assert "| squared_error 6 | 1 thread | torch 0.50 | not known |" in text
     assert "| torch | 4 | 0.50 (0.40 to 0.60) | 2.0 |" in text
     assert "*not run: keras is not installed &#124; really*" in text
     assert 'aria-label="Time of other implementations' in text

@@ -205,19 +205,19 @@ def scored(e, w, b):
     own = (e.sum(1, keepdim=True) - e) / (u - 1)
     cosines = F.cosine_similarity(e[:, :, None], centroids[None, None], dim=3)
     mine = F.cosine_similarity(e, own, dim=2)
-    diagonal = torch.eye(s, dtype=torch.bool)[:, None]
+    diagonal = torch.eye(s, dtype=torch.bool, device=e.device)[:, None]
     return w * torch.where(diagonal, mine[..., None], cosines) + b
 
 
 def plain_ge2e(e, w, b):
     s = scored(e, w, b)
-    speakers = torch.arange(len(s))[:, None].expand(s.shape[:2])
+    speakers = torch.arange(len(s), device=s.device)[:, None].expand(s.shape[:2])
     return F.cross_entropy(s.flatten(0, 1), speakers.flatten())
 
 
 def plain_ge2e_contrast(e, w, b):
     p = scored(e, w, b).sigmoid()
-    own = torch.eye(len(p), dtype=torch.bool)[:, None].expand(p.shape)
+    own = torch.eye(len(p), dtype=torch.bool, device=p.device)[:, None].expand(p.shape)
     return (1 - p[own].view(p.shape[:2]) + p.masked_fill(own, 0).amax(2)).mean()
 
 

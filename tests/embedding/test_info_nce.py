@@ -215,14 +215,16 @@ def monai_views(x, y):
 
 
 def plain_info_nce(q, k):
-    return F.cross_entropy(F.normalize(q) @ F.normalize(k).T / 0.07, torch.arange(len(q)))
+    return F.cross_entropy(
+        F.normalize(q) @ F.normalize(k).T / 0.07, torch.arange(len(q), device=q.device)
+    )
 
 
 def plain_nt_xent(x, y):
     z = F.normalize(torch.cat([x, y]))
     s = (z @ z.T / 0.5).fill_diagonal_(-math.inf)
     n = len(x)
-    return F.cross_entropy(s, torch.arange(2 * n).roll(n))
+    return F.cross_entropy(s, torch.arange(2 * n, device=s.device).roll(n))
 
 
 def rows():

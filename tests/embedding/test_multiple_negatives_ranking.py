@@ -154,7 +154,9 @@ def cases():
 
 
 def plain_ranking(a, p):
-    return F.cross_entropy(20 * F.normalize(a) @ F.normalize(p).T, torch.arange(len(a)))
+    return F.cross_entropy(
+        20 * F.normalize(a) @ F.normalize(p).T, torch.arange(len(a), device=a.device)
+    )
 
 
 def rows():

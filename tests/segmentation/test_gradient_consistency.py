@@ -233,7 +233,7 @@ def of_vectors(of_mask, of_picture):
 def plain_consistency(masks, pictures):
     """Sobel by two convolutions, and unit vectors."""
     down = torch.tensor([[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]])
-    kernels = torch.stack([down.T, down])[:, None]
+    kernels = torch.stack([down.T, down])[:, None].to(masks)
     padded = (F.pad(x, (1, 1, 1, 1), mode="replicate") for x in (masks, pictures))
     return of_vectors(*(F.conv2d(x, kernels) for x in padded))
 

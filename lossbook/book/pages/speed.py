@@ -14,6 +14,7 @@ RECORDED = ROOT / "tests" / "bench" / "recorded.json"
 
 OURS, COMPILED, FORMULA = "lossbook", "lossbook, compiled", "the formula"
 KINDS = (COMPILED, "torch", "other libraries on torch", "Optax, compiled by XLA", FORMULA)
+TICKS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]
 
 INTRODUCTION = """# Speed
 
@@ -74,22 +75,38 @@ def page(files: Mapping[str, str]) -> str:
         return f"{INTRODUCTION}\nNothing has been measured yet.\n"
     order = list(files)
     found.sort(key=lambda row: (order.index(row["loss"]), row["size"], str(row["settings"])))
+    places = {
+        device: "on one thread" if device == "cpu" else "on the GPU"
+        for device in sorted({r["device"] for r in found}, key=lambda d: d != "cpu")
+    }
     machines = {(r["machine"], r["torch"], r["device"]): r["date"][:10] for r in found}
     text = INTRODUCTION + "\n"
     for (machine, torch, device), date in machines.items():
         text += f"Measured on {date}: {machine}, {device}, torch {torch}. "
-    text += "Bars are for one thread; the tables have two threads, spread and memory.\n"
-    for family in dict.fromkeys(file.split("/")[1] for file in files.values()):
-        rows = [r for r in found if files[r["loss"]].split("/")[1] == family]
-        if not rows:
-            continue
+    text += "Drawn is one thread, and the GPU; the tables have two threads, spread and memory.\n"
+    families = {
+        family: rows
+        for family in dict.fromkeys(file.split("/")[1] for file in files.values())
+        if (rows := [r for r in found if files[r["loss"]].split("/")[1] == family])
+    }
+    for device, where in places.items():
+        glance = {
+            family: [r for r in rows if r["threads"] == 1 and r["device"] == device]
+            for family, rows in families.items()
+        }
+        if any(glance.values()):
+            drawn = charts.draw(_glance(glance), f"glance-{where.replace(' ', '-')}")
+            text += "\n" + charts.figure(drawn, f"Every loss at every size, {where}.")
+    for family, rows in families.items():
         text += f"\n## {family.capitalize()}\n\n"
-        one = [r for r in rows if r["threads"] == 1] or rows
-        bars = charts.draw(_bars(one), f"speed-{family}")
-        text += charts.figure(bars, "Right of the line is slower than lossbook, left of it faster.")
-        for row in (r for r in one if r.get("sweep")):
-            growth = charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}")
-            text += charts.figure(growth, f"{row['loss']} as N grows, through {row['size']}.")
+        for device, where in places.items():
+            one = [r for r in rows if r["threads"] == 1 and r["device"] == device]
+            if one:
+                bars = charts.draw(_bars(one), f"speed-{family}-{where.replace(' ', '-')}")
+                text += charts.figure(bars, f"{where.capitalize()}: right of the line is slower.")
+            for row in (r for r in one if r.get("sweep") and device == "cpu"):
+                growth = charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}")
+                text += charts.figure(growth, f"{row['loss']} as N grows, through {row['size']}.")
         text += f'\n??? note "The numbers of {family}"\n\n'
         table = _table(rows, files)
         table = f"<div data-search-exclude markdown='1'>\n\n{table}\n\n</div>"
@@ -108,19 +125,28 @@ def _slower(found: Sequence[Mapping[str, Any]]) -> str:
         ]
         if eager:
             (_, middle, _), name = min(eager)
-            lines.append(f"| {_name(row)} | {name} {middle:.2f} | {row['slower'] or 'not known'} |")
+            why = row["slower"] or "not known"
+            lines.append(f"| {_name(row)} | {_place(row)} | {name} {middle:.2f} | {why} |")
     if not lines:
         return ""
     head = (
         "\n## Where lossbook is slower\n\n"
         "Than a library on torch, both eager, by more than the spread of the run.\n\n"
     )
-    return head + "| | fastest, times ours | why |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+    return (
+        head + "| | on | fastest, times ours | why |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    )
 
 
 def _name(row: Mapping[str, Any]) -> str:
     words = ", ".join(f"{k} {v}" for k, v in row["settings"].items())
     return f"{row['loss']} {row['size']}" + (f", {words}" if words else "")
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    if row["device"] != "cpu":
+        return "GPU"
+    return "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
 
 
 def _timed(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -133,6 +159,51 @@ def _kind(name: str) -> str:
     if name in (COMPILED, FORMULA, "torch"):
         return name
     return KINDS[3] if name == "Optax" else KINDS[2]
+
+
+def _glance(families: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Draw every ratio as a tick, a line a family and kind."""
+    import altair as alt
+
+    from lossbook.book.plots import INK
+
+    data = [
+        {"family": family, "kind": _kind(name), "ratio": round(result["ratio"][1], 3)}
+        for family, rows in families.items()
+        for row in rows
+        for name, result in _timed(row)
+    ]
+    kinds = [kind for kind in KINDS if any(d["kind"] == kind for d in data)]
+    counts = []
+    for kind in kinds:
+        given = [d["ratio"] for d in data if d["kind"] == kind]
+        slower = sum(ratio > 1 for ratio in given)
+        counts.append(f"{kind}: slower than lossbook in {slower} of {len(given)} rows")
+    ticks = alt.Chart(alt.Data(values=data)).mark_tick(thickness=2)
+    chart = ticks.encode(
+        alt.X(
+            "ratio:Q",
+            title="time over that of lossbook, eager",
+            scale=alt.Scale(type="log", nice=False),
+            axis=alt.Axis(values=TICKS),
+        ),
+        alt.Y("family:N", sort=list(families), title=None),
+        alt.YOffset("kind:N", sort=kinds),
+        alt.Color(
+            "kind:N",
+            sort=kinds,
+            scale=alt.Scale(domain=kinds),
+            legend=alt.Legend(labelLimit=220),
+        ),
+    )
+    line = alt.Chart(alt.Data(values=[{"x": 1}])).mark_rule(color=INK).encode(alt.X("x:Q"))
+    drawn = (chart + line).properties(
+        height=alt.Step(9),
+        description="Time of other implementations over that of lossbook, log scale, by family. "
+        + "; ".join(counts)
+        + ".",
+    )
+    return dict(drawn.to_dict())
 
 
 def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -166,7 +237,7 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "ratio:Q",
             title="time over that of lossbook, eager",
             scale=alt.Scale(type="log", nice=False),
-            axis=alt.Axis(values=[0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]),
+            axis=alt.Axis(values=TICKS),
         ),
         alt.X2("from:Q"),
         alt.Y("row:N", sort=[_name(r) for r in rows], title=None, axis=alt.Axis(labelLimit=360)),
@@ -233,7 +304,7 @@ def _growth(row: Mapping[str, Any]) -> dict[str, Any]:
 def _table(rows: Sequence[Mapping[str, Any]], files: Mapping[str, str]) -> str:
     """Write every number of a family: medians, quartiles, memory, and what did not run."""
     lines = [
-        "| | threads | | time, ms | ratio (quartiles) | peak memory, MB |",
+        "| | on | | time, ms | ratio (quartiles) | peak memory, MB |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -242,7 +313,7 @@ def _table(rows: Sequence[Mapping[str, Any]], files: Mapping[str, str]) -> str:
         if hashlib.sha256(source).hexdigest() != row["source"]:
             name += " (before the last change of its file)"
         for who, result in row["candidates"].items():
-            cells = [name, str(row["threads"]), who]
+            cells = [name, _place(row), who]
             if result["status"] == "timed":
                 low, middle, high = result["ratio"]
                 ratio = "1" if who == OURS else f"{middle:.2f} ({low:.2f} to {high:.2f})"
