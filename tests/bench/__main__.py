@@ -24,6 +24,7 @@ def pin(threads: int) -> None:
 def quiet() -> None:
     """Set what the libraries read when they are loaded."""
     os.environ["KERAS_BACKEND"] = "torch"
+    os.environ.setdefault("JAX_PLATFORMS", "")  # Where there is a GPU, on the GPU.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX would take most of a GPU.
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # The profiler announces itself.
     os.environ["KINETO_LOG_LEVEL"] = "5"
