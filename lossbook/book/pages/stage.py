@@ -11,7 +11,18 @@ from typing import Any
 import yaml
 
 import lossbook
-from lossbook.book.pages import card, cite, errata, facts, gallery, notebook, plain, speed, tex
+from lossbook.book.pages import (
+    card,
+    cite,
+    elsewhere,
+    errata,
+    facts,
+    gallery,
+    notebook,
+    plain,
+    speed,
+    tex,
+)
 from lossbook.book.peers import PEERS
 from lossbook.book.runs import charts, seeds
 from lossbook.book.runs.chapters import (
@@ -88,12 +99,17 @@ def stage(
             name = unread.path.relative_to(DOCS).as_posix()
             written.add(_write(name, _failed(unread.path.stem, [unread])))
     if only is None:
-        pages = _generated(chapters, runs)
+        pages = _generated(chapters)
         try:
             pages["errata.md"] = _errata(chapters)
         except Exception as error:
             errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))
             pages["errata.md"] = _failed("Errata", errors[-1:])
+        try:
+            pages["elsewhere.md"] = elsewhere.page(chapters, runs)
+        except ChapterError as error:
+            errors.append(error)
+            pages["elsewhere.md"] = _failed("Elsewhere", errors[-1:])
         last = "---\nsearch:\n  boost: 0.1\n---\n"  # After the chapters, which say it better.
         made: dict[str, str | bytes] = {name: f"{last}{text}" for name, text in pages.items()}
         made |= {**_assets(), "../beside/llms.txt": _index(chapters)}
@@ -336,7 +352,7 @@ def _links(chapter: Chapter) -> str:
     return '<div class="chapter-links" markdown>\n' + " ".join(links) + "\n</div>\n"
 
 
-def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, str]:
+def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
     """The pages that nobody writes: the API by family, and what tests, runs and data say."""
     files = _files()
     pages = {
@@ -345,7 +361,6 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         "vetting.md": card.matrix(
             {n: f[9:-3] for f, names in files.items() for n in names if n in card.losses()}
         ),
-        "elsewhere.md": _elsewhere(chapters, runs),
         "speed.md": speed.page({n: f for f, names in files.items() for n in names}),
     }
     written = {chapter.file for chapter in chapters}
@@ -402,22 +417,6 @@ def _errata(chapters: Sequence[Chapter]) -> str:
     """The page of wrong snippets, each run beside the right one."""
     links = {loss: f"{chapter.name}.md" for chapter in chapters for loss in chapter.own}
     return errata.page(errata.load(ERRATA), links)
-
-
-def _elsewhere(chapters: Sequence[Chapter], runs: Sequence[Run]) -> str:
-    """The page of all comparisons with other libraries, as the chapters' cells made them."""
-    text = (
-        "# Elsewhere\n\nThe calls in other libraries that give the number of lossbook, and the "
-        "calls that only look\nthe same. Each row was run by the chapter that it links to, or says "
-        "why it was not.\n"
-    )
-    for chapter, run in zip(chapters, runs, strict=True):
-        for output in (output for result in run.results for output in result.outputs):
-            if PEERS in output:
-                link = f"[`{output[PEERS]['loss']}`]({chapter.name}.md#elsewhere)"
-                table = f'<div class="output table">{output["text/html"]}</div>'
-                text += f"\n**{link}**\n\n{table}\n"
-    return text
 
 
 def _assets() -> dict[str, bytes]:
