@@ -47,14 +47,50 @@ class Report(list[Finding]):
         return "\n".join(map(str, self)) or "no findings"
 
 
+class _Limit:
+    """Each number that parts a finding from none, and why; both sides of it are tested."""
+
+    # How much must be seen.
+    listed = 10  # Distinct values: a line holds so many; of more it says the range.
+    crowd = 3  # Rows: two are one point, or of as many classes, by chance.
+    few = 8  # Values: fewer are alike, or on one side, by chance (8 coins: 1 in 128).
+    some = 16  # Values: fewer may be whole because what they predict is.
+    many = 32  # Values: a share of fewer says little.
+    # What rounding leaves.
+    softmax = 1e-4  # Off 1: the sum of a softmax is nearer, logits are so by chance alone.
+    rounded = 1e-3  # Off 0 or 1: what is left of a probability written with three digits.
+    eps = 4  # Times the dtype's: the same, of a softmax in half precision.
+    point = 1e-6  # Of the largest: what differs by less is equal in single precision.
+    whole = 0.01  # A dtype whose step at this size is wider makes whole numbers by itself.
+    square = 0.01  # Values within this of a multiple of the square are a squared error.
+    # How large, how often, how far.
+    rows = 0.9  # Share of rows that are probabilities: the rest may be padding.
+    spread = 0.6  # Lowest to highest: sigmoids reach it, small logits of a fresh model do not.
+    dead = 10.0  # A loss: nothing but a clamp is flat so far above its floor.
+    pixel = 50.0  # Targets: up to this they may be classes; above, up to 255, they are bytes.
+    near = 2.0  # Times: log-rates this near to the counts, on average, are rates ...
+    rate = 5.0  # ... if the rates that they would stand for are so many times the counts.
+    twice = 2.0  # Times: a cross entropy or a weight that much better is no chance.
+    chance = 5.0  # Nats above log C: half of the truths e^5 = 148 times less likely than guessed.
+    rare = 0.2  # Share of positives: nearer to half, either weight is defensible.
+    often = 4  # Times, and `few` more: a class so much more frequent than another is common.
+    huge = 1e6  # Targets: no usual learning rate gets there.
+    large = 1e3  # Targets: nor here ...
+    scale = 100  # ... from predictions so many times smaller; and residuals in units of `delta`.
+    far = 10.0  # Times the median residual: 6.7 standard deviations of a normal one.
+    share = 0.5  # Of the squared error: the few that have it decide the fit.
+    outliers = 0.1  # Share of residuals: more are no outliers.
+    average = -20.0  # Nats a token: e^-20 = 2e-9 is no model's guess, and a usual sum.
+
+
 def examine(loss: Callable[..., Any], *inputs: Any, **settings: Any) -> Report:
     """Look at one batch and the loss of it, before training.
 
     The losses never read the values of their inputs; this does. It knows what the inputs mean by
     the loss's argument names (`logits` and `labels`, `logits` and `targets`, `predictions` and
-    `targets` ...), so any function that uses them will do, and the commonest losses of torch by
-    theirs. Of another it says that it does not know it. Given the model's own output, not
-    detached, it also sees the last layer.
+    `targets` ...), so any function that uses them will do, and knows what the losses of torch
+    take, modules and functions. Of another it says that it does not know it. Given the model's own
+    output, not detached, it also sees the last layer.
 
     Args:
         loss: A lossbook function, a `Criterion`, or any function with the same argument names.
@@ -142,7 +178,7 @@ class _Call:
     @property
     def classes(self) -> tuple[str, Tensor, Tensor] | None:
         """The scores, their classes moved to dimension 1, and their labels, if they fit."""
-        name, scores = self.tensor("logits", "student_logits", "scores")
+        name, scores = self.tensor(*_CLASSES)
         labels = self.tensor("labels")[1]
         if not name or not labels.numel() or "logit_lengths" in self.given or scores.dim() < 2:
             return None
@@ -160,6 +196,8 @@ class _Call:
         return values[keep]
 
 
+# What has an entry for each class, beside labels.
+_CLASSES = ("logits", "student_logits", "scores", "log_probs")
 _LAST = ("lossbook.language.", "lossbook.preference.", "lossbook.policy.")
 
 
@@ -184,13 +222,18 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
         bound = bind(function, **settings)
     bound.apply_defaults()
     given = dict(bound.arguments)
-    if names := _torch(loss):
-        own = vars(loss) if isinstance(loss, nn.Module) else {}
+    if names := _torch(function):
         theirs = [*given.items()]
-        ours = zip(names, (value for _, value in theirs), strict=False)
-        given = {**dict(ours), **own, **dict(theirs[len(names) :])}
-        if isinstance(ignored := given.get("ignore_index"), int) and names[1] == "labels":
-            kept = given["labels"] != ignored
+        more = vars(function) if isinstance(function, nn.Module) else {}
+        more = {**more, **dict(theirs[len(names) :])}
+        if more.get("log_target"):
+            names = ("log_probs", "target_log_probs")
+        elif more.get("log_input") is False:
+            names = ("rates", "counts")
+        given = {**dict(zip(names, (value for _, value in theirs), strict=False)), **more}
+        ignored, labels = given.get("ignore_index"), given.get("labels")
+        if kept is None and isinstance(ignored, int) and isinstance(labels, Tensor):
+            kept = labels != ignored
 
     def cloned(value: Any) -> Any:
         return value.detach().clone() if isinstance(value, Tensor) else value
@@ -203,7 +246,9 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             leaf.requires_grad_()
         try:
-            losses = run(*copies, **{name: cloned(value) for name, value in settings.items()})
+            reduced = {"reduction"} if _torch(loss) else set()
+            named = {n: cloned(v) for n, v in settings.items() if n not in reduced}
+            losses = run(*copies, **named)
             if isinstance(losses, Tensor):
                 values = losses.detach()
                 if isinstance(leaf, Tensor) and leaf.requires_grad and losses.requires_grad:
@@ -218,15 +263,33 @@ def _run(loss: Callable[..., Any], inputs: tuple[Any, ...], settings: dict[str, 
     return _Call(_name(function), given, kept, weights, values, gradient, error, last, home)
 
 
-# What the commonest losses of torch take, by the names that lossbook has for it.
+# What the losses of torch take, modules and functions, by the names that lossbook has for it.
 _TORCH = {
-    **dict.fromkeys(("CrossEntropyLoss", "cross_entropy"), ("logits", "labels")),
-    "BCEWithLogitsLoss": ("logits", "targets"),
-    "binary_cross_entropy_with_logits": ("logits", "targets"),
-    **dict.fromkeys(("BCELoss", "binary_cross_entropy"), ("probabilities", "targets")),
-    **dict.fromkeys(("MSELoss", "mse_loss", "L1Loss", "l1_loss"), ("predictions", "targets")),
-    **dict.fromkeys(("SmoothL1Loss", "smooth_l1_loss"), ("predictions", "targets")),
-    **dict.fromkeys(("HuberLoss", "huber_loss"), ("predictions", "targets")),
+    name: tuple(takes.split())
+    for names, takes in {
+        "CrossEntropyLoss cross_entropy": "logits labels",
+        "LinearCrossEntropyLoss": "hidden labels",
+        "linear_cross_entropy": "hidden prototypes labels",
+        "NLLLoss nll_loss": "log_probs labels",
+        "BCEWithLogitsLoss binary_cross_entropy_with_logits": "logits targets",
+        "MultiLabelSoftMarginLoss multilabel_soft_margin_loss": "logits targets",
+        "BCELoss binary_cross_entropy": "probabilities targets",
+        "KLDivLoss kl_div": "log_probs targets",
+        "MSELoss mse_loss L1Loss l1_loss": "predictions targets",
+        "SmoothL1Loss smooth_l1_loss HuberLoss huber_loss": "predictions targets",
+        "GaussianNLLLoss gaussian_nll_loss": "predictions targets variances",
+        "PoissonNLLLoss poisson_nll_loss": "log_rates counts",
+        "SoftMarginLoss soft_margin_loss": "scores targets",
+        "MultiMarginLoss multi_margin_loss": "scores labels",
+        "MarginRankingLoss margin_ranking_loss": "scores1 scores2 targets",
+        "HingeEmbeddingLoss hinge_embedding_loss": "distances targets",
+        "CosineEmbeddingLoss cosine_embedding_loss": "embeddings1 embeddings2 targets",
+        "TripletMarginLoss triplet_margin_loss": "anchors positives negatives",
+        "TripletMarginWithDistanceLoss": "anchors positives negatives",
+        "triplet_margin_with_distance_loss": "anchors positives negatives",
+        "CTCLoss ctc_loss": "log_probs labels logit_lengths label_lengths",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -266,6 +329,11 @@ def _unknown(call: _Call) -> Iterator[Finding]:
         yield Finding("note", what, fix)
 
 
+def _slack(values: Tensor, least: float) -> float:
+    """How far rounding may put a sum of probabilities off 1."""
+    return max(least, _Limit.eps * torch.finfo(values.dtype).eps)
+
+
 def _n(mask: Tensor) -> str:
     """Say how many of a mask are true."""
     return f"{int(mask.sum())} of {mask.numel()}"
@@ -281,9 +349,9 @@ def _range(values: Tensor) -> str:
 
 
 def _set(values: Tensor) -> set[float]:
-    """Return the distinct values, or nothing where there are more than ten."""
+    """Return the distinct values, or nothing where there are many."""
     distinct = set(values.double().unique().tolist())  # type: ignore[no-untyped-call]
-    return distinct if len(distinct) <= 10 else set()
+    return distinct if len(distinct) <= _Limit.listed else set()
 
 
 def _listed(values: Tensor) -> str:
@@ -326,7 +394,11 @@ _ALIKE = (
     ("scores", "targets"),
     ("probabilities", "targets"),
     ("probabilities", "distance_maps"),
+    ("log_probs", "targets"),
+    ("log_probs", "target_log_probs"),
+    ("distances", "targets"),
     ("log_rates", "counts"),
+    ("rates", "counts"),
     ("scores1", "scores2"),
     ("scores1", "targets"),
     ("embeddings1", "embeddings2"),
@@ -370,7 +442,7 @@ def _shapes(call: _Call) -> Iterator[Finding]:
                 pass
             yield Finding("wrong", what, _reshape(a, x, b, y))
 
-    name, scores = call.tensor("logits", "student_logits", "scores")
+    name, scores = call.tensor(*_CLASSES)
     labels = call.tensor("labels")[1]
     if not name or not labels.numel() or "logit_lengths" in call.given or call.classes:
         return
@@ -378,6 +450,8 @@ def _shapes(call: _Call) -> Iterator[Finding]:
     fits = scores.shape[:-1] if call.last else scores.shape[:1] + scores.shape[2:]
     if call.last and labels.shape == fits:
         return
+    if call.home == "torch" and scores.dim() == 1 and labels.dim() == 0:
+        return  # One sample, which torch takes without a batch.
     if scores.dim() < 2:
         what, fix = "one score is no class", f"{name} = {name}.unsqueeze(0)  # (N, C)"
         if scores.shape == labels.shape:
@@ -428,7 +502,7 @@ def _labels(call: _Call) -> Iterator[Finding]:
         yield Finding("wrong", what, "is_same = labels1 == labels2")
 
     labels, prototypes = call.tensor("labels")[1], call.tensor("prototypes", "centers")[1]
-    if "hidden" in call.given:
+    if "hidden" in call.given and not prototypes.numel():
         prototypes = call.tensor("weight")[1]
     if prototypes.numel() and labels.numel():
         count = prototypes.shape[0]
@@ -474,6 +548,9 @@ def _numbers(call: _Call) -> Iterator[Finding]:
         if call.weights is not None and call.weights.shape == bad.shape:
             hidden = name if (bad & (call.weights == 0)).any() else hidden
             bad &= call.weights != 0
+        labels = call.tensor("labels")[1]
+        if name == "target_offsets" and labels.shape == bad.shape[:-1]:
+            bad &= (labels > 0).unsqueeze(-1)  # The background has no box: anything may be there.
         if bad.any():
             clean = False
             what = f"{_n(bad)} values of {name} are nan or infinite, {_where(bad)}"
@@ -482,6 +559,9 @@ def _numbers(call: _Call) -> Iterator[Finding]:
         return
 
     bad, (name, first) = ~call.values.isfinite(), call.tensor(call.first)
+    needed, has = _frames(call)
+    if has.numel() == bad.numel():  # Of a row that is too short, `_alignments` says why.
+        bad &= (has >= needed).reshape(bad.shape)
     if bad.any():
         what = f"{_n(bad)} losses are nan or infinite though the inputs are not, {_where(bad)}"
         fix = f"{call.name}(...)  # alone, on that position"
@@ -500,6 +580,8 @@ def _numbers(call: _Call) -> Iterator[Finding]:
             if call.given.get("label_smoothing"):
                 fix = "label_smoothing=0.0  # it makes every class a little true"
         yield Finding("wrong", what, fix)
+    elif (has < needed).any():
+        return
     elif call.gradient is None:
         if first.is_floating_point() and name:
             what = f"no gradient reaches {name}: {call.name} cuts the graph"
@@ -513,10 +595,11 @@ def _numbers(call: _Call) -> Iterator[Finding]:
             fix = f"{hidden} = {hidden}.where(weights != 0, 0)"
         yield Finding("wrong", what, fix)
     elif call.values.shape == call.gradient.shape:
-        dead = (call.values > 10) & (call.gradient == 0)
+        dead = (call.values > _Limit.dead) & (call.gradient == 0)
         clips = any(name.startswith("old_") for name in call.given)  # There it is meant.
         if dead.any() and not clips:
-            what = f"{_n(dead)} losses above 10 have a gradient of exactly 0, {_where(dead)}"
+            what = f"{_n(dead)} losses above {_Limit.dead:g} have a gradient of exactly 0"
+            what += f", {_where(dead)}"
             yield Finding("suspicious", what, f"{call.name}  # on logits, without a clamp")
 
 
@@ -557,9 +640,9 @@ def _probabilities(call: _Call) -> Iterator[Finding]:
         if call.by_class:
             if not -values.dim() <= axis < values.dim() or values.shape[axis] < 2:
                 continue
-            close = (values.sum(axis) - 1).abs() < max(1e-4, 4 * torch.finfo(value.dtype).eps)
+            close = (values.sum(axis) - 1).abs() < _slack(value, _Limit.softmax)
             rows = inside.all(axis) & close
-            if rows.float().mean() > 0.9:  # Padding may hold anything.
+            if rows.float().mean() > _Limit.rows:
                 count = values.shape[axis]
                 what = f"{name} hold probabilities: {_n(rows)} rows lie in [0, 1] and sum to 1"
                 if name in ("logits", "student_logits"):
@@ -569,11 +652,16 @@ def _probabilities(call: _Call) -> Iterator[Finding]:
                 yield Finding("wrong", what, f"{name} = model(inputs)  # before the softmax")
         elif made_by in _LINEAR | {"Convolution"} | set(_ACTIVATIONS):
             continue  # The last layer is known.
-        elif inside.all() and values.numel() >= 8 and values.max() - values.min() >= 0.6:
+        elif (
+            inside.all()
+            and values.numel() >= _Limit.few
+            and values.max() - values.min() >= _Limit.spread
+        ):
             what = f"all {values.numel()} {name} lie in [0, 1], from {_range(values)}, as the "
             what += "outputs of a sigmoid do: "
             if name == "scores":
-                what += "a target of -1 then costs at least 1"
+                least = "0.6931" if "soft" in call.name.lower() else "1"
+                what += f"a target of -1 then costs at least {least}"
             else:
                 what += (
                     "through another one a sure positive costs 0.3133 and a sure negative 0.6931"
@@ -583,12 +671,16 @@ def _probabilities(call: _Call) -> Iterator[Finding]:
     name, values = call.tensor("probabilities")
     if not name:
         return
-    outside = (values < -1e-3) | (values > 1 + 1e-3)
+    outside = (values < -_Limit.rounded) | (values > 1 + _Limit.rounded)
     if outside.any():
         what = f"{_n(outside)} probabilities are outside [0, 1] ({_range(values)}), as logits are"
         one = values.dim() < 2 or values.shape[1] == 1
         yield Finding("wrong", what, f"logits.{'sigmoid()' if one else 'softmax(1)'}")
-    elif _set(values) == {0, 1} and values.numel() >= 8 and not call.given[name].requires_grad:
+    elif (
+        _set(values) == {0, 1}
+        and values.numel() >= _Limit.few
+        and not call.given[name].requires_grad
+    ):
         what = f"all {values.numel()} probabilities are exactly 0 or 1: a threshold has no gradient"
         yield Finding("suspicious", what, "logits.sigmoid()  # no threshold before the loss")
 
@@ -599,7 +691,7 @@ def _distributions(call: _Call) -> Iterator[Finding]:
         return
     labels = call.classes[2]
     sums, lowest = labels.double().sum(1), labels.min().item()
-    bad = (sums - 1).abs() > max(1e-3, 4 * torch.finfo(labels.dtype).eps)
+    bad = (sums - 1).abs() > _slack(labels, _Limit.rounded)
     bad |= (labels < 0).any(1)
     if bad.any():
         what = f"{_n(bad)} rows of soft labels are no probabilities: they sum to "
@@ -616,7 +708,7 @@ def _truths(call: _Call) -> Iterator[Finding]:
     """Signs, binary targets and counts outside their domain."""
     name, targets = call.tensor("targets")
     seen = _set(targets)
-    signs = any(known in call.given for known in ("scores", "scores1", "embeddings1"))
+    signs = any(n in call.given for n in ("scores", "scores1", "embeddings1", "distances"))
     if name and signs:
         bad = targets.float().abs() != 1
         if bad.any():
@@ -625,20 +717,22 @@ def _truths(call: _Call) -> Iterator[Finding]:
             if seen and seen <= {0, 1}:
                 fix = "targets = 2 * targets.float() - 1"
             yield Finding("wrong", what, fix)
-    elif name and ("logits" in call.given or "probabilities" in call.given):
+    elif name and any(n in call.given for n in ("logits", "probabilities", "log_probs")):
         bad = (targets < 0) | (targets > 1)
         others = seen - {0, 1}
         if bad.any():
             fix = "targets = ...  # probabilities, or 0 and 1"
             if seen and seen <= {-1, 1}:
                 fix = "targets = (targets + 1) / 2"
+            elif "log_probs" in call.given and (targets <= 0).all():
+                fix = "log_target=True  # if these are log-probabilities"
             elif others in ({255}, {-1}, {-100}) and 1 in seen:
                 fix = f"Criterion({call.name})(..., weights=targets != {others.pop():g})"
                 if "probabilities" in call.given:
                     fix = "known = (targets >= 0) & (targets <= 1)  # multiply both inputs by it"
             elif seen == {1, 2}:
                 fix = "targets = targets - 1"
-            elif targets.min() >= 0 and 50 < targets.max() <= 255:
+            elif targets.min() >= 0 and _Limit.pixel < targets.max() <= 255:
                 fix = "targets = targets / 255"
             elif seen and all(value in range(255) for value in seen):
                 fix = "Criterion(cross_entropy)(logits, labels)  # more than two classes"
@@ -647,6 +741,11 @@ def _truths(call: _Call) -> Iterator[Finding]:
         what = "targets require a gradient: training will move the truth too"
         yield Finding("note", what, "targets = targets.detach()")
 
+    for name, fix in (("distances", "F.pairwise_distance(...)"), ("rates", "log_input=True")):
+        values = call.tensor(name)[1]
+        if (values < 0).any():
+            what = f"{_n(values < 0)} {name} are negative ({_range(values)})"
+            yield Finding("wrong", what, f"{fix}  # {name} are at least 0")
     name, counts = call.tensor("counts")
     if name and (counts < 0).any():
         what = f"{_n(counts < 0)} counts are negative ({_range(counts)})"
@@ -655,7 +754,8 @@ def _truths(call: _Call) -> Iterator[Finding]:
     if name and log_rates.numel() and (log_rates >= 0).all():
         mean, truth = log_rates.mean().item(), counts.double().mean().item()
         rate = log_rates.exp().mean().item()
-        if 0.5 * truth < mean < 2 * truth and rate > 5 * truth:
+        alike = truth / _Limit.near < mean < truth * _Limit.near
+        if alike and rate > _Limit.rate * truth:
             what = f"log_rates average {mean:.4g}, much as the counts do ({truth:.4g}); the rates "
             what += f"that they stand for average {rate:.4g}"
             fix = f"{call.name}(rates.log(), counts)  # if these are rates"
@@ -668,7 +768,7 @@ def _collapse(call: _Call) -> Iterator[Finding]:
     varied = truth.dim() > 0 and bool((truth != truth[:1]).any())
     for name in ("logits", "predictions", "scores", "probabilities", "log_rates"):
         rows = call.tensor(name)[1]
-        if not varied or rows.shape[:1] != truth.shape[:1] or len(rows) < 8:
+        if not varied or rows.shape[:1] != truth.shape[:1] or len(rows) < _Limit.few:
             continue
         if rows.any() and (rows == rows[:1]).all():
             what = f"all {len(rows)} rows of {name} are equal, and their truths are not"
@@ -685,12 +785,14 @@ def _collapse(call: _Call) -> Iterator[Finding]:
         if zero.any():
             what = f"{_n(zero)} {name} are zero vectors: a cosine gives them no gradient"
             yield Finding("suspicious", what, "model  # no ReLU after the last layer")
-        elif len(rows) > 2 and (rows - rows[:1]).abs().max() <= 1e-6 * rows.abs().max():
+            continue
+        reach = (rows - rows[:1]).abs().max()
+        if len(rows) >= _Limit.crowd and reach <= _Limit.point * rows.abs().max():
             what = f"all {len(rows)} {name} are one point: they have collapsed"
             yield Finding("suspicious", what, "model  # a lower learning rate, easier negatives")
 
     labels = call.tensor("labels")[1]
-    if list(call.given)[:2] == ["embeddings", "labels"] and len(labels) > 3:
+    if list(call.given)[:2] == ["embeddings", "labels"] and len(labels) > _Limit.crowd:
         classes = len(labels.unique())  # type: ignore[no-untyped-call]
         if classes in (1, len(labels)):
             kind = "negative" if classes == 1 else "positive"
@@ -710,22 +812,22 @@ def _axes(call: _Call) -> Iterator[Finding]:
 
     def normalized(x: Tensor) -> bool:
         x = x.float() if (x >= 0).all() else x.float().exp()
-        return bool(((x.sum(1) - 1).abs() < 1e-3).all())
+        return bool(((x.sum(1) - 1).abs() < _Limit.rounded).all())
 
     severity: Literal["wrong", "note"] = "wrong"
     what = f"{name} of shape {tuple(scores.shape)} may have their classes on any axis but the first"
     fix = f"{name} = {name}.movedim(-1, 1)"
     read, swapped = (_cross_entropy(x, labels).mean().item() for x in (scores, last))
-    half_chance = math.log(scores.shape[1]) / 2
+    half_chance = math.log(scores.shape[1]) / _Limit.twice
     if history[-1] in _LINEAR and not _SWAPS & set(history):
         what += "; the linear layer behind them puts them last"
     elif normalized(scores) or history != [""]:
         return
     elif normalized(last):
         what += "; they are normalized along the last"
-    elif swapped < min(read / 2, half_chance):
+    elif swapped < min(read / _Limit.twice, half_chance):
         what += f"; cross entropy is {swapped:.4g} along the last, and {read:.4g} as they are read"
-    elif read < min(swapped / 2, half_chance):
+    elif read < min(swapped / _Limit.twice, half_chance):
         return
     else:
         severity, fix = "note", f"{fix}  # if the model puts classes last; dimension 1 is read"
@@ -761,7 +863,7 @@ def _chance(call: _Call) -> Iterator[Finding]:
         return
     losses = call.counted(losses)
     # A trained model may be sure and wrong on a few; on half of a batch it is not.
-    if losses.numel() >= 8 and losses.median() > math.log(count) + 5:
+    if losses.numel() >= _Limit.few and losses.median() > math.log(count) + _Limit.chance:
         what = f"half of the batch has a cross entropy above {losses.median().item():.4g}, where a "
         what += f"model that knows nothing has log {count} = {math.log(count):.4g}: {name} from "
         what += f"{_range(scores)} are sure and wrong"
@@ -772,9 +874,11 @@ def _chance(call: _Call) -> Iterator[Finding]:
 def _balance(call: _Call) -> Iterator[Finding]:
     """Class weights that favor what is frequent."""
     alpha, targets = call.given.get("alpha"), call.tensor("targets")[1]
-    if "logits" in call.given and isinstance(alpha, (int, float)) and targets.numel() >= 32:
+    enough = targets.numel() >= _Limit.many
+    if isinstance(alpha, (int, float)) and "logits" in call.given and enough:
         share = targets.double().mean().item()
-        if share not in (0, 1) and (max(share, alpha) < 0.2 or min(share, alpha) > 0.8):
+        both_rare = max(share, alpha) < _Limit.rare or min(share, alpha) > 1 - _Limit.rare
+        if share not in (0, 1) and both_rare:
             what = f"alpha = {alpha:g} is the weight of positives, {100 * share:.3g} % of the batch"
             what += f"; negatives weigh {1 - alpha:g}"
             yield Finding("suspicious", what, f"alpha={1 - alpha:g}  # the rarer weighs more")
@@ -783,10 +887,11 @@ def _balance(call: _Call) -> Iterator[Finding]:
         labels = labels[(labels >= 0) & (labels < alpha.numel())]
         counts = labels.long().bincount(minlength=alpha.numel())
         seen = counts.nonzero().flatten()
-        if len(labels) < 32 or len(seen) < 2 or alpha.dim() != 1:
+        if len(labels) < _Limit.many or len(seen) < 2 or alpha.dim() != 1:
             return
         common, rare = int(seen[counts[seen].argmax()]), int(seen[counts[seen].argmin()])
-        if counts[common] >= 8 + 4 * counts[rare] and alpha[common] >= 2 * alpha[rare] > 0:
+        frequent = counts[common] >= _Limit.few + _Limit.often * counts[rare]
+        if frequent and alpha[common] >= _Limit.twice * alpha[rare] > 0:
             what = (
                 f"alpha is {alpha[common].item():.4g} for class {common}, {counts[common]} times "
             )
@@ -806,37 +911,37 @@ def _residuals(call: _Call) -> Iterator[Finding]:
     size, reach = targets.abs().median().item(), predictions.abs().median().item()
     middle, count = residuals.median().item(), residuals.numel()
     threshold = next((name for name in ("delta", "beta") if call.given.get(name)), "")
-    if size >= 1e6 or (size >= 1e3 and reach <= size / 100):
+    if size >= _Limit.huge or (size >= _Limit.large and reach <= size / _Limit.scale):
         what = f"targets are around {size:.3g}, predictions around {reach:.3g}, and half of the "
         what += f"residuals are above {middle:.3g}"
         yield Finding("suspicious", what, "targets = (targets - mean) / std  # of the training set")
-    elif threshold and count >= 8 and middle > 100 * call.given[threshold]:
+    elif threshold and count >= _Limit.few and middle > _Limit.scale * call.given[threshold]:
         what = f"half of the residuals are above {middle:.3g}, far beyond "
         what += f"{threshold} = {call.given[threshold]:g}: the loss is the absolute error"
         yield Finding("suspicious", what, f"{threshold}={middle:.2g}  # in the unit of the targets")
 
-    if count >= 8 and (targets != targets[0]).any() and not residuals.any():
+    if count >= _Limit.few and (targets != targets[0]).any() and not residuals.any():
         what = f"all {count} predictions equal their targets: nothing is left to learn"
         fix = "predictions = model(inputs)  # of inputs that do not hold the targets"
         yield Finding("suspicious", what, fix)
-    elif count >= 16 and x.is_floating_point() and not call.given[a].requires_grad:
-        fine = predictions.abs().max() * torch.finfo(x.dtype).eps < 0.01
+    elif count >= _Limit.some and x.is_floating_point() and not call.given[a].requires_grad:
+        fine = predictions.abs().max() * torch.finfo(x.dtype).eps < _Limit.whole
         varied = (predictions != predictions[0]).any()
         if fine and varied and (predictions == predictions.round()).all():
             what = f"all {count} predictions are whole numbers: rounding leaves no gradient"
             fix = "predictions = model(inputs)  # round for reading, not for the loss"
             yield Finding("suspicious", what, fix)
 
-    if call.values is None or call.values.shape != x.shape or count < 32 or x.dim() > 2:
+    if call.values is None or call.values.shape != x.shape or count < _Limit.many or x.dim() > 2:
         return
     values, squares = call.counted(call.values).double(), residuals**2
     factor = values[squares.argmax()] / squares.max()
-    if not residuals.any() or not torch.allclose(values, factor * squares, rtol=0.01):
+    if not residuals.any() or not torch.allclose(values, factor * squares, rtol=_Limit.square):
         return
     usual = residuals[residuals > 0].median().item()
-    far = residuals > 10 * usual
+    far = residuals > _Limit.far * usual
     share = (squares[far].sum() / squares.sum()).item()
-    if share > 0.5 and far.double().mean() <= 0.1:
+    if share > _Limit.share and far.double().mean() <= _Limit.outliers:
         what = f"{_n(far)} residuals make {100 * share:.3g} % of the squared error; the largest is "
         what += f"{residuals.max().item():.3g}, the median {usual:.3g}"
         fix = f"Criterion(huber_loss, delta={3 * usual:.2g})  # if they are outliers"
@@ -849,23 +954,73 @@ def _log_probs(call: _Call) -> Iterator[Finding]:
         if not name.endswith("log_probs") or not isinstance(value, Tensor):
             continue
         seen = value.detach()[call.shown(value)].double()
-        above = seen > 1e-3
+        above = seen > _Limit.rounded
         if above.any():
             what = f"{_n(above)} {name} are above 0 ({_range(seen)}), and no log-probability is"
             fix = f"{name} = -{name}  # if these are losses"
-            if ((seen >= 0) & (seen <= 1)).all():
+            if call.home == "torch" and (seen < 0).any():
+                fix = f"{name} = logits.log_softmax({call.axis})  # if these are logits"
+            elif (seen <= 1).all():
                 fix = f"{name} = {name}.log()  # if these are probabilities"
             yield Finding("wrong", what, fix)
+        elif name == "log_probs" and "labels" in call.given and value.dim() > 1:
+            yield from _normalized(call, value.detach())
         average = name == "chosen_log_probs" and "reference_chosen_log_probs" not in call.given
-        if average and seen.numel() and seen.median() < -20:
+        if average and seen.numel() and seen.median() < _Limit.average:
             what = f"half of the {name} are below {seen.median().item():.4g}: as averages, that is "
-            what += "a probability of 2e-9 for each token"
+            what += f"a probability below e^{_Limit.average:g} for each token"
             yield Finding("suspicious", what, "sequence_log_probs(..., average=True)")
 
+    if call.name in ("KLDivLoss", "kl_div") and call.given.get("reduction") == "mean":
+        rows = call.tensor("log_probs")[1]
+        if rows.dim() > 1:
+            what = f"the mean is over all {rows.numel()} values, and a divergence over rows: it is "
+            what += f"{rows.numel() // len(rows)} times too small"
+            yield Finding("suspicious", what, 'reduction="batchmean"')
     name, advantages = call.tensor("advantages")
     if name and advantages.numel() and not advantages.any():
         what = f"all {advantages.numel()} advantages are 0: nothing is learned"
         yield Finding("suspicious", what, "group_advantages(rewards)  # of rewards that differ")
+
+
+def _normalized(call: _Call, log_probs: Tensor) -> Iterator[Finding]:
+    """Log-probabilities of classes that do not add up to 1: logits, most often."""
+    sums = log_probs.double().exp().sum(call.axis)
+    off = call.counted((sums - 1).abs() > _slack(log_probs, _Limit.rounded))
+    if off.float().mean() > 1 - _Limit.rows:  # Padding may hold anything.
+        what = f"{_n(off)} rows of log_probs are not normalized: their probabilities sum to "
+        fix = f"log_probs = logits.log_softmax({call.axis})  # if these are logits"
+        yield Finding("wrong", f"{what}{_range(sums)}", fix)
+
+
+def _frames(call: _Call) -> tuple[Tensor, Tensor]:
+    """Return the frames that each row's labels need in CTC, and those that it has."""
+    labels, given = call.tensor("labels")[1], call.given
+    if "logit_lengths" not in given or "label_lengths" not in given:
+        return torch.empty(0), torch.empty(0)
+    has, lengths = (torch.as_tensor(given[f"{n}_lengths"]).flatten() for n in ("logit", "label"))
+    rows = [*labels] if labels.dim() > 1 else [labels]
+    if labels.dim() == 1 and labels.numel() == lengths.sum():  # Torch takes them end to end.
+        rows = [*torch.split(labels, lengths.tolist())]
+    if not len(rows) == len(lengths) == len(has):
+        return torch.empty(0), torch.empty(0)
+    rows = [row[:n] for row, n in zip(rows, lengths, strict=True)]
+    needed = [len(row) + int((row[1:] == row[:-1]).sum()) for row in rows]
+    return torch.tensor(needed), has
+
+
+def _alignments(call: _Call) -> Iterator[Finding]:
+    """Rows of CTC with fewer frames than labels, and blanks between equal ones."""
+    needed, has = _frames(call)
+    short = has < needed
+    if short.any():
+        row = int(short.nonzero()[0])
+        what = f"{_n(short)} rows are too short for their labels, {_where(short)}: needs "
+        what += f"{int(needed[row])} frames, has {int(has[row])}"
+        if call.given.get("zero_infinity"):
+            yield Finding("suspicious", f"{what}; it counts as 0", "model  # fewer strides")
+        else:
+            yield Finding("wrong", f"{what}; the loss is inf", "model  # fewer strides")
 
 
 def _nothing_left(call: _Call) -> Iterator[Finding]:
@@ -901,5 +1056,6 @@ _CHECKS = (
     _balance,
     _residuals,
     _log_probs,
+    _alignments,
     _nothing_left,
 )
