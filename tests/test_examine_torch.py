@@ -224,6 +224,14 @@ def test_a_divergence_that_is_averaged_over_its_classes_is_found():
         torch.testing.assert_close(3 * F.kl_div(LOG_P, OTHER_P, reduction="mean"), summed)
 
 
+def test_a_row_that_is_ignored_need_not_be_normalized():
+    padded = LABELS.where(torch.arange(16) < 12, -100)
+    log_probs = LOG_P - (torch.arange(16)[:, None] >= 12).float()
+    assert examine(nn.NLLLoss(), log_probs, padded) == []
+    (found,) = examine(nn.NLLLoss(), log_probs, LABELS)
+    assert found.what.startswith("4 of 16 rows of log_probs are not normalized")
+
+
 def test_what_a_loss_of_torch_takes_can_depend_on_a_setting():
     logs = partial(F.kl_div, reduction="batchmean", log_target=True)
     assert examine(logs, LOG_P, OTHER_P.log()) == []
