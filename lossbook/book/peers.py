@@ -1,5 +1,6 @@
 """The same loss in other libraries: calls that must agree, and calls that only look alike."""
 
+import ast
 import importlib
 import os
 import re
@@ -24,6 +25,9 @@ TORCH = (
     "segmentation_models_pytorch.",
     "timm.",
     "liger_kernel.",
+    "piq.",
+    "torchmetrics.",
+    "fvcore.",
 )
 PEERS = "application/vnd.lossbook.peers+json"
 
@@ -105,7 +109,10 @@ def _evaluate(call: str, inputs: dict[str, Any]) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     names: dict[str, Any] = {"np": np, "torch": torch, "F": torch.nn.functional, **inputs}
     paths = re.findall(r"(?<![\w.'\"])([A-Za-z_]\w*(?:\.\w+)+)", call)
-    libraries = {path for path in paths if path.partition(".")[0] not in names}
+    nodes = list(ast.walk(ast.parse(call, mode="eval")))
+    bound = {n.arg for n in nodes if isinstance(n, ast.arg)}  # Of its lambdas, and its loops.
+    bound |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    libraries = {path for path in paths if path.partition(".")[0] not in names.keys() | bound}
     if not all(path.startswith(TORCH) for path in libraries):
         names |= {n: v.detach().numpy() for n, v in inputs.items() if isinstance(v, Tensor)}
     for path in libraries:
