@@ -7,9 +7,11 @@ stamp; `lossbook.lock`, beside it, keeps the text that the copy began as.
 import argparse
 import ast
 import contextlib
+import csv
 import difflib
 import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -414,7 +416,64 @@ def parser(version: str) -> argparse.ArgumentParser:
     differ("folder", metavar="DIR", type=Path, nargs="?", default=Path(), help=where)
     check = "exit with 1 if upstream changed a value, 2 if a copy is missing or cannot be compared"
     differ("--check", action="store_true", help=check)
+    grader = command(
+        "grade",
+        "grade students' notebooks with otter-grader",
+        "In a clone of the book, with `pip install -e .[course]`. Each submission has a process, a "
+        "home, a folder and limits of its own; but it reads and writes what you can: see the page "
+        "Teaching with this book.",
+    )
+    handed = "what was handed in: STUDENT.ipynb, or notebooks below STUDENT/"
+    grader("folder", metavar="DIR", type=Path, help=handed)
+    grader("--csv", metavar="FILE", type=Path, required=True, help="where the scores go")
+    own = "hidden tests of your own, in the form of tests/answers; where it has none, the book's"
+    grader("--answers", metavar="DIR", type=Path, help=own)
+    grader("--seconds", type=float, default=600, help="of one submission; 600, if not given")
+    grader("--jobs", type=int, default=1, help="how many submissions at once; 1, if not given")
     return top
+
+
+def grade(options: argparse.Namespace) -> tuple[str, int]:
+    """Grade a folder of notebooks, with a bar on standard error: a summary, and 1 if any failed."""
+    try:
+        from lossbook.book.runs import grade as grader
+    except ImportError as error:
+        wanted = 'lossbook grade needs `pip install "lossbook[course]"`'
+        raise CommandError(f"{wanted}: {error}") from error
+
+    failed = list[str]()
+
+    def save(rows: Sequence[tuple[Any, ...]]) -> None:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("student", "exercise", "score", "max", "version"))
+        table.writerows(rows)
+        write(options.csv, text.getvalue())
+
+    def report(done: int, total: int, student: str, why: str) -> None:
+        if why:
+            failed.append(student)
+            print(f"\r{student}: {why}".ljust(60), file=sys.stderr)
+        if sys.stderr.isatty() or done == total:
+            bar = "#" * (30 * done // total)
+            end = "\n" if done == total else ""
+            print(f"\r[{bar:30}] {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+    own = options.answers
+    if own and not own.is_dir():
+        raise CommandError(f"expected a folder of answers, got {own}")
+    try:
+        rows = grader.grade(
+            options.folder,
+            save=save,
+            report=report,
+            answers=own or grader.ANSWERS,
+            seconds=options.seconds,
+            jobs=options.jobs,
+        )
+    except grader.GradeError as error:
+        raise CommandError(str(error)) from error
+    return f"{options.csv}: {len(rows)} scores\n", int(bool(failed))
 
 
 def run(options: argparse.Namespace, book: Book) -> tuple[str, int]:
@@ -426,6 +485,8 @@ def run(options: argparse.Namespace, book: Book) -> tuple[str, int]:
     folder: Path = options.folder
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"expected a folder, got the file {folder}")
+    if options.command == "grade":
+        return grade(options)
     if options.command == "diff":
         text, code = diff(book, folder)
         return text, code * options.check

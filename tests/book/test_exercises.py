@@ -11,9 +11,10 @@ from textwrap import dedent
 
 import pytest
 import torch
+from otter.test_files.exception_test import ExceptionTestFile
 
 from lossbook.book import exercises
-from lossbook.book.runs import chapters
+from lossbook.book.runs import chapters, grade
 from lossbook.book.runs.chapters import DOCS, ROOT, Chapter
 from tests.answers import Answers
 
@@ -145,6 +146,32 @@ def verdicts(chapter, answers=None):
         # What a check imports, the next one may use.
         with contextlib.suppress(AssertionError, NotImplementedError):
             execute(chapter, check, names)
+    return wrong + marks(chapter, names, answers, tried)
+
+
+def marks(chapter, names, answers, tried):
+    """Let otter mark the answers in what a notebook leaves at its end: what it got wrong."""
+    wrong = []
+    questions = grade.questions(chapter, answers).items()
+    for (name, (text, most)), (_, stub, _, solution) in zip(questions, tried, strict=True):
+        known = answers.get(int(name.rpartition(" ")[2]), Answers(wrong=()))
+        if known.solution:
+            solution = [written(stub, known.solution)]
+        tries = [("the solution", solution, most), ("the stub", [stub], 0)]
+        if known.hidden:
+            wrongs = [written(stub, source) for source in known.wrong]
+            tries += [(f"wrong answer {i}", [answer], 0) for i, answer in enumerate(wrongs, 1)]
+        for who, blocks, expected in tries:
+            fresh = dict(names)
+            for block in blocks:
+                execute(chapter, block, fresh)
+            test = ExceptionTestFile.from_string(text)
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                test.run(fresh)
+            if (test.score, test.possible) != (expected, most):
+                said = f"{name}: {who} scores {test.score:g} of {test.possible:g}"
+                wrong.append(said if expected else f"{said}, not 0")
     return wrong
 
 

@@ -53,7 +53,10 @@ def publish(chapter: Chapter, run: Run | None, settings: dict[str, Any]) -> str:
     for i, cell in enumerate(cells):
         cell.id = f"cell-{i}"
     notebook.cells = cells
-    notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {})}
+    notebook.metadata = {
+        "kernelspec": notebook.metadata.get("kernelspec", {}),
+        "lossbook": {"chapter": chapter.name, "version": __version__},
+    }
     nbformat.validate(notebook)
     return str(nbformat.writes(notebook)) + "\n"
 
