@@ -425,7 +425,9 @@ def parser(version: str) -> argparse.ArgumentParser:
     )
     handed = "what was handed in: STUDENT.ipynb, or notebooks below STUDENT/"
     grader("folder", metavar="DIR", type=Path, help=handed)
-    grader("--csv", metavar="FILE", type=Path, required=True, help="where the scores go")
+    grader("--csv", metavar="FILE", type=Path, help="where the scores go")
+    made = "grade nothing; write each chapter's configuration of otter there, for `otter grade`"
+    grader("--autograders", metavar="DIR", type=Path, help=made)
     own = "hidden tests of your own, in the form of tests/answers; where it has none, the book's"
     grader("--answers", metavar="DIR", type=Path, help=own)
     grader("--seconds", type=float, default=600, help="of one submission; 600, if not given")
@@ -459,18 +461,21 @@ def grade(options: argparse.Namespace) -> tuple[str, int]:
             end = "\n" if done == total else ""
             print(f"\r[{bar:30}] {done}/{total}", end=end, file=sys.stderr, flush=True)
 
-    own = options.answers
-    if own and not own.is_dir():
-        raise CommandError(f"expected a folder of answers, got {own}")
+    answers = options.answers or grader.ANSWERS
+    if not answers.is_dir():
+        raise CommandError(f"expected a folder of answers, got {answers}")
+    if bool(options.csv) == bool(options.autograders):
+        raise CommandError("expected one of --csv and --autograders")
     try:
-        rows = grader.grade(
-            options.folder,
-            save=save,
-            report=report,
-            answers=own or grader.ANSWERS,
-            seconds=options.seconds,
-            jobs=options.jobs,
-        )
+        submissions, graders = grader.prepare(options.folder, answers)
+        if options.autograders:
+            options.autograders.mkdir(parents=True, exist_ok=True)
+            paths = [options.autograders / f"{g.name.replace('/', '-')}.zip" for g in graders]
+            for path, autograder in zip(paths, graders, strict=True):
+                path.write_bytes(autograder.configuration)
+            return "".join(f"{path}\n" for path in paths), 0
+        limits = {"seconds": options.seconds, "jobs": options.jobs}
+        rows = grader.grade(submissions, graders, save=save, report=report, **limits)
     except grader.GradeError as error:
         raise CommandError(str(error)) from error
     return f"{options.csv}: {len(rows)} scores\n", int(bool(failed))

@@ -23,6 +23,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 INSTALLED_BY = {
     "PIL": "pillow",
     "ot": "pot",
+    "otter": "otter-grader",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "vl_convert": "vl-convert-python",

@@ -99,6 +99,14 @@ def test_the_site_is_built_apart_from_where_it_is_published():
     assert step["uses"].startswith("actions/deploy-pages@")
 
 
+def test_a_release_carries_what_the_book_is_taken_away_and_taught_from():
+    steps = JOBS["release", "build"]["steps"]
+    (made,) = [step["run"] for step in steps if step.get("run", "").startswith("make ")]
+    assert {"offline", "pdf", "course"} < set(made.split())
+    assert steps[-1]["with"]["path"] == "build/*.zip"
+    assert "books/*.zip" in JOBS["release", "attach"]["steps"][-1]["run"]
+
+
 def test_nothing_published_comes_from_a_cache():
     assert "cache" not in TEXTS["site"]
 
@@ -120,7 +128,7 @@ def test_the_matrix_spans_what_the_package_supports():
 def test_every_library_beside_the_oldest_torch_takes_it():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras, matrix = project["optional-dependencies"], JOBS["tests", "test"]["strategy"]["matrix"]
-    used = [name for extra in ("test", "peers", "site", "book") for name in extras[extra]]
+    used = [name for extra in ("test", "course", "peers", "site", "book") for name in extras[extra]]
     assert "optax" in used
     for name in used:
         library = Requirement(name).name

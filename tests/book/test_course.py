@@ -83,13 +83,13 @@ def cells(text):
 
 
 @every_taught
-def test_a_student_s_notebook_has_no_solutions_and_no_outputs(chapter):
+def test_a_student_s_notebook_has_no_solutions_no_hidden_tests_and_no_outputs(chapter):
     found = cells(course.student(chapter))
     assert not any(cell.get("outputs") for cell in found)
     text = "\n".join(cell.source for cell in found)
     assert "Solution" not in text
     assert "For the teacher" not in text
-    for source in solutions(chapter):
+    for source in secrets(chapter):
         assert source.strip() not in text
     assert text.count("### Exercise ") == chapter.text.count("\n### Exercise ")
 
@@ -108,13 +108,13 @@ def test_a_teacher_s_notebook_has_every_solution_between_stub_and_check(chapter)
     assert text.count("For the teacher.") == len(re.findall("^<!-- note: ", chapter.text, re.M))
 
 
-def solutions(chapter):
-    """The graded solutions of a chapter, as they stand in `tests/answers`."""
+def secrets(chapter):
+    """The graded solutions and hidden tests of a chapter, as they stand in `tests/answers`."""
     path = ROOT / f"tests/answers/{chapter.name}.py"
     if path.exists():
         answers = importlib.import_module(f"tests.answers.{chapter.name.replace('/', '.')}")
         for answer in answers.ANSWERS.values():
-            yield from [dedent(answer.solution)] if answer.solution else []
+            yield from [dedent(source) for source in (answer.solution, answer.hidden) if source]
 
 
 def test_the_notebooks_of_a_course_are_two_zips(tmp_path, monkeypatch):

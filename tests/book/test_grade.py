@@ -1,6 +1,7 @@
 """Grading: what scores what is in `test_exercises`; here are the command, and who does it harm."""
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -207,11 +208,11 @@ def test_a_handed_out_notebook_is_one_that_can_be_graded(tmp_path):
     nbformat.validate(nbformat.reads(found.notebook.decode(), as_version=4))
 
 
-def test_each_exercise_is_a_question_of_otter_s_configuration(tmp_path):
+def test_each_exercise_is_a_question_of_otter_s_configuration():
     chapter = chapters.read(DOCS / f"{FOCAL}.md")
-    points = grade.autograder(chapter, grade.ANSWERS, tmp_path / "focal.zip")
-    assert points == {f"{FOCAL} 1": 1, f"{FOCAL} 2": 1, f"{FOCAL} 3": 2}
-    with zipfile.ZipFile(tmp_path / "focal.zip") as archive:
+    name, configuration, points = grade.autograder(chapter)
+    assert (name, points) == (FOCAL, {f"{FOCAL} 1": 1, f"{FOCAL} 2": 1, f"{FOCAL} 3": 2})
+    with zipfile.ZipFile(io.BytesIO(configuration)) as archive:
         tests = [name for name in archive.namelist() if name.startswith("tests/")]
         assert sorted(tests) == [f"tests/exercise-{i}.py" for i in (1, 2, 3)]
         assert f"lossbook[book]=={lossbook.__version__}" in archive.read("environment.yml").decode()
@@ -237,7 +238,7 @@ def run(folder, *options):
     table = folder.parent / "grades.csv"
     words = [sys.executable, "-m", "lossbook", "grade", folder, "--csv", table, *options]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
-    rows = list(csv.DictReader(table.open())) if table.exists() else []
+    rows = list(csv.DictReader(table.read_text().splitlines())) if table.exists() else []
     assert all(list(row) == ["student", "exercise", "score", "max", "version"] for row in rows)
     assert {row["version"] for row in rows} <= {lossbook.__version__}
     scores = {(r["student"], r["exercise"]): (float(r["score"]), float(r["max"])) for r in rows}
@@ -324,7 +325,8 @@ def test_a_score_that_cannot_be_is_none(tmp_path, score, monkeypatch):
     (tmp_path / "results/results.json").write_text(tests)
     monkeypatch.setattr(grade, "_graded", graded)
     handed_in(tmp_path / "in", alice=notebook())
-    rows = grade.grade(tmp_path / "in", save=lambda _: None, report=lambda *_: None)
+    found = grade.prepare(tmp_path / "in")
+    rows = grade.grade(*found, save=lambda _: None, report=lambda *_: None)
     assert [row.score for row in rows] == [0, 0, 0]
 
 
@@ -333,6 +335,7 @@ def test_a_score_that_cannot_be_is_none(tmp_path, score, monkeypatch):
     [
         ((), "expected notebooks in {folder}, got none"),
         (("--answers", "no/where"), "expected a folder of answers, got no/where"),
+        (("--autograders", "zips"), "expected one of --csv and --autograders"),
     ],
 )
 def test_what_cannot_be_graded_is_told_in_a_line(tmp_path, capfd, options, said):
@@ -341,6 +344,15 @@ def test_what_cannot_be_graded_is_told_in_a_line(tmp_path, capfd, options, said)
     assert cli.main(["grade", str(tmp_path / "in"), "--csv", str(table), *options]) == 2
     assert capfd.readouterr().err == f"lossbook: {said.format(folder=tmp_path / 'in')}\n"
     assert not table.exists()
+
+
+def test_a_container_gets_the_same_configuration(tmp_path, capsys):
+    handed_in(tmp_path / "in", alice=notebook())
+    words = ["grade", str(tmp_path / "in"), "--autograders", str(tmp_path / "zips")]
+    assert cli.main(words) == 0
+    with zipfile.ZipFile(tmp_path / "zips/classification-focal.zip") as archive:
+        assert "tests/exercise-3.py" in archive.namelist()
+    assert capsys.readouterr().out.endswith("zips/classification-focal.zip\n")
 
 
 @pytest.mark.slow

@@ -114,27 +114,41 @@ def questions(chapter: Chapter, known: dict[int, Any]) -> dict[str, tuple[str, i
     return made
 
 
-def autograder(chapter: Chapter, folder: Path, path: Path) -> dict[str, int]:
-    """Write otter's configuration for a chapter to `path`; return each question's points."""
+class Autograder(NamedTuple):
+    """Otter's configuration for a chapter, a zip, and the points of each question.
+
+    It is held in memory, where no submission can change it.
+    """
+
+    name: str
+    configuration: bytes
+    points: dict[str, int]
+
+
+def autograder(chapter: Chapter, folder: Path = ANSWERS) -> Autograder:
+    """Make otter's configuration for a chapter."""
     try:
         from otter.generate import main as generate
     except ImportError as error:
         raise GradeError('expected otter-grader: pip install "lossbook[course]"') from error
 
     asked = questions(chapter, answers(chapter.name, folder))
-    with tempfile.TemporaryDirectory() as work:
-        for name, (text, _) in asked.items():
-            (Path(work) / f"exercise-{name.rpartition(' ')[2]}.py").write_text(text)
-        needs = Path(work) / "requirements.txt"  # Of a container; without one, what is here.
-        needs.write_text(f"lossbook[book]=={__version__}\n")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for question, (text, _) in asked.items():
+            (work / f"exercise-{question.rpartition(' ')[2]}.py").write_text(text)
+        # What a container installs; without one, it is here.
+        (work / "requirements.txt").write_text(f"lossbook[book]=={__version__}\n")
         generate(
-            tests_dir=work,
-            output_path=str(path),
+            tests_dir=name,
+            output_path=str(work / "autograder.zip"),
             no_config=True,
             no_environment=True,
-            requirements=str(needs),
+            requirements=str(work / "requirements.txt"),
         )
-    return {name: points for name, (_, points) in asked.items()}
+        configuration = (work / "autograder.zip").read_bytes()
+    points = {question: points for question, (_, points) in asked.items()}
+    return Autograder(chapter.name, configuration, points)
 
 
 def find(folder: Path) -> list[Submission]:
@@ -199,16 +213,8 @@ def _taught() -> list[str]:
     return [p.relative_to(DOCS).with_suffix("").as_posix() for p in sorted(DOCS.glob("*/*.md"))]
 
 
-def grade(
-    folder: Path,
-    *,
-    save: Callable[[Sequence[Row]], None],
-    report: Callable[[int, int, str, str], None],
-    answers: Path = ANSWERS,
-    seconds: float = 600,
-    jobs: int = 1,
-) -> list[Row]:
-    """Grade every notebook in a folder; `save` gets all rows so far after each.
+def prepare(folder: Path, answers: Path = ANSWERS) -> tuple[list[Submission], list[Autograder]]:
+    """Read what was handed in, and what it is graded with.
 
     Raises:
         GradeError: If nothing can be graded.
@@ -220,17 +226,26 @@ def grade(
     submissions = find(folder)
     if not submissions:
         raise GradeError(f"expected notebooks in {folder}, got none")
-    with tempfile.TemporaryDirectory() as work:
-        points, configured = dict[str, dict[str, int]](), dict[str, bytes]()
-        for name in sorted({s.chapter for s in submissions if s.chapter}):
-            path = Path(work) / "autograder.zip"
-            points[name] = autograder(read(DOCS / f"{name}.md"), answers, path)
-            configured[name] = path.read_bytes()  # No submission can change it here.
+    names = sorted({s.chapter for s in submissions if s.chapter})
+    return submissions, [autograder(read(DOCS / f"{name}.md"), answers) for name in names]
+
+
+def grade(
+    submissions: Sequence[Submission],
+    autograders: Sequence[Autograder],
+    *,
+    save: Callable[[Sequence[Row]], None],
+    report: Callable[[int, int, str, str], None],
+    seconds: float = 600,
+    jobs: int = 1,
+) -> list[Row]:
+    """Grade submissions; `save` gets all rows so far after each, `report` how many are done."""
+    points = {grader.name: grader.points for grader in autograders}
+    configured = {grader.name: grader.configuration for grader in autograders}
     rows = list[Row]()
     report(0, len(submissions), "", "")
     for done, submission in enumerate(_graded(submissions, configured, seconds, jobs), 1):
-        asked = points.get(submission.chapter) or {"": 0}
-        for name, most in asked.items():
+        for name, most in points.get(submission.chapter, {"": 0}).items():
             score = submission.scores.get(name, 0)
             rows.append(Row(submission.student, name, score if 0 <= score <= most else 0, most))
         rows.sort()
