@@ -5,7 +5,8 @@
 # make bench   every loss against other libraries (LOSS=focal_loss for one), a quarter of an hour
 # make peers   every loss against other libraries' values, Liger's among them
 # make seeds   what the chapters claim, under five other seeds (ARGS="--shifts 12", ARGS=docs/...)
-# make offline the site as a zip that needs no server; make pdf (ARGS=docs/...: one chapter)
+# make offline the site as a zip that needs no server, and its slides as another
+# make pdf     the chapters printed (ARGS=docs/...: one)
 # make course  the notebooks of students and teachers, as two zips
 # The rest: site, test-slow, bench-record, bench-book, lint, clean.
 

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     building.add_argument(
         "--with", dest="generator", choices=["mkdocs", "zensical"], default="mkdocs"
     )
-    commands.add_parser("offline", help="build, and zip a site that needs no server")
+    commands.add_parser("offline", help="build, and zip the site without a server, and its slides")
     commands.add_parser("course", help="write the students' and the teachers' notebooks")
     printing = commands.add_parser("pdf", help="build, and print chapters, or all of them")
     printing.add_argument("chapters", nargs="*", type=Path, help="these only")
@@ -92,7 +92,8 @@ def _take(paths: list[Path], kind: str) -> int:
         return code
     take.relink(take.OFFLINE)
     if kind == "offline":
-        print(take.pack().relative_to(ROOT))
+        for path in (take.pack(), take.decks()):
+            print(path.relative_to(ROOT))
         return 0
     read = [c for c in chapters.load()[0] if not paths or c.path in paths]
     try:

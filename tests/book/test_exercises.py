@@ -277,6 +277,7 @@ def planted(old="", new=""):
         ),
         ("add(one, 2) == 4", "add(one, 2) < 9", "planted.md:17: the answer 0.0 passes"),
         ("twice(one) == 4", "twice(one) > 0", "planted.md:42: the answer 1.0 passes"),
+        ("def twice(a):", "one = 3\n\ndef twice(a):", "planted 1: the solution scores 0 of 1"),
     ],
 )
 def test_a_wrong_exercise_is_caught(old, new, expected):

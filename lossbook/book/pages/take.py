@@ -7,12 +7,14 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from posixpath import dirname, join, normpath
 
 from lossbook import __version__
-from lossbook.book.runs.chapters import BUILD, Chapter
+from lossbook.book.runs.chapters import BUILD, Chapter, settings
 
 OFFLINE = BUILD / "offline"
 _SHIM = "https://unpkg.com/iframe-worker/shim"
+_PAGE = re.compile(r'href="(?!\w+:)([^"#]+)\.html')
 _FOLDER = re.compile(r'href="((?:\.\./)*[\w/-]+)/"')
 
 
@@ -42,6 +44,23 @@ def pack() -> Path:
         for file in sorted(OFFLINE.rglob("*")):
             if file.is_file():
                 archive.write(file, f"lossbook/{file.relative_to(OFFLINE).as_posix()}")
+    return path
+
+
+def decks() -> Path:
+    """Zip the slides alone; what they link to besides is on the site."""
+    path, site = BUILD / "lossbook-slides.zip", settings()["site_url"].rstrip("/")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for deck in sorted(OFFLINE.rglob("*-slides.html")):
+            place = deck.relative_to(OFFLINE).as_posix()
+
+            def absolute(match: re.Match[str], folder: str = dirname(place)) -> str:
+                return f'href="{site}/{normpath(join(folder, match[1]))}/'
+
+            archive.writestr(f"slides/{place}", _PAGE.sub(absolute, deck.read_text()))
+        for file in sorted((OFFLINE / "assets").rglob("*")):
+            if file.is_file():
+                archive.write(file, f"slides/{file.relative_to(OFFLINE).as_posix()}")
     return path
 
 

@@ -316,8 +316,8 @@ class Run:
             self.process.kill()
         with self.process.stdout as said:
             self.submission.why = said.read(1000).strip()
-        if self.process.wait():
-            self.submission.why = "it killed what watched it"
+        if code := self.process.wait():
+            self.submission.why = f"what watched it ended with code {code}"
         if not self.submission.why:
             self._scores()
         for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
