@@ -190,11 +190,12 @@ def test_what_cannot_be_read_is_named_and_scores_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(grade, "LARGEST", 10_000)
     texts = {"broken": "{", "deep": "[" * 9000, "list": "[]", "large": notebook("#" * 10_000)}
     handed_in(tmp_path, **texts, text__focal="")
+    handed_in(tmp_path / "empty/.of/another", theirs=notebook())
     (tmp_path / "none").mkdir()
-    (tmp_path / "link.ipynb").symlink_to("/etc/hostname")
+    (tmp_path / "link.ipynb").symlink_to(tmp_path / "empty/.of/another/theirs.ipynb")
     os.mkfifo(tmp_path / "pipe.ipynb")
     found = {s.student: s for s in grade.find(tmp_path)}
-    assert set(found) == {*texts, "text", "none", "link", "pipe"}
+    assert set(found) == {*texts, "text", "none", "empty", "link", "pipe"}
     assert all(s.why.startswith("no notebook") for s in found.values())
     assert {s.chapter for s in found.values()} == {"", FOCAL}  # The name tells which.
 
