@@ -175,6 +175,7 @@ def test_a_student_is_a_folder_or_a_notebook_and_the_chapter_is_in_it(tmp_path):
         bob__notes=notebook(chapter=["odd"]),
     )
     handed_in(tmp_path / "bob/.ipynb_checkpoints", focal=notebook())
+    handed_in(tmp_path, **{"car\x1b[2Jla": notebook()})
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "readme.txt").touch()
     found = [(s.student, s.path.stem, s.chapter, s.why) for s in grade.find(tmp_path)]
@@ -183,6 +184,7 @@ def test_a_student_is_a_folder_or_a_notebook_and_the_chapter_is_in_it(tmp_path):
         ("bob", "focal", FOCAL, ""),
         ("bob", "notes", "", "no chapter that it says it is of"),
         ("bob", "renamed", LIGHT, ""),
+        ("car?[2Jla", "car\x1b[2Jla", FOCAL, ""),
     ]
 
 
@@ -334,6 +336,7 @@ def test_a_score_that_cannot_be_is_none(tmp_path, score, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--csv", "no/table.csv"), "cannot write no/table.csv: No such file or directory"),
         ((), "expected notebooks in {folder}, got none"),
         (("--answers", "no/where"), "expected a folder of answers, got no/where"),
         (("--autograders", "zips"), "expected one of --csv and --autograders"),
@@ -342,6 +345,8 @@ def test_a_score_that_cannot_be_is_none(tmp_path, score, monkeypatch):
 def test_what_cannot_be_graded_is_told_in_a_line(tmp_path, capfd, options, said):
     table = tmp_path / "grades.csv"
     (tmp_path / "in").mkdir()
+    if "--csv" in options:
+        handed_in(tmp_path / "in", alice=notebook())
     assert cli.main(["grade", str(tmp_path / "in"), "--csv", str(table), *options]) == 2
     assert capfd.readouterr().err == f"lossbook: {said.format(folder=tmp_path / 'in')}\n"
     assert not table.exists()

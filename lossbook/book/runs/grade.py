@@ -164,7 +164,8 @@ def find(folder: Path) -> list[Submission]:
             if path.suffix == ".ipynb"
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         ]
-        student = os.fsencode(place.name.removesuffix(".ipynb")).decode(errors="replace")
+        name = os.fsencode(place.name.removesuffix(".ipynb")).decode(errors="replace")
+        student = "".join(c if c.isprintable() else "?" for c in name)
         found += [_read(Submission(student, path)) for path in paths]
         if inside and not paths:
             found.append(Submission(student, place, why="no notebook"))
@@ -239,10 +240,11 @@ def grade(
     seconds: float = 600,
     jobs: int = 1,
 ) -> list[Row]:
-    """Grade submissions; `save` gets all rows so far after each, `report` how many are done."""
+    """Grade submissions; `save` gets all rows so far, `report` how many are done."""
     points = {grader.name: grader.points for grader in autograders}
     configured = {grader.name: grader.configuration for grader in autograders}
     rows = list[Row]()
+    save(rows)
     report(0, len(submissions), "", "")
     for done, submission in enumerate(_graded(submissions, configured, seconds, jobs), 1):
         for name, most in points.get(submission.chapter, {"": 0}).items():
