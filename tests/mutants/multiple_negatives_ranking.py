@@ -122,7 +122,12 @@ MUTANTS = edits(
                 "((rivals.logsumexp(1) - own).exp() + 1).log()",
                 "next to the optimum",
             ),
-            ("autocast rounds the scores", "enabled=False", "enabled=True", "autocast"),
+            (
+                "autocast rounds the scores",
+                'with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):',
+                "if 1:",
+                "autocast",
+            ),
             (
                 "cosines in half precision",
                 "torch.promote_types(anchors.dtype, torch.float32)",

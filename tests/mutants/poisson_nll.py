@@ -33,7 +33,8 @@ MUTANTS = edits(
             (
                 "Stirling's formula for log k!",
                 "= losses + torch.lgamma(k + 1)",
-                "= losses + torch.where(k > 1, torch.xlogy(k, k) - k + 0.5 * (6.283185307179586 * k.clamp_min(1)).log(), 0)",
+                "= losses + torch.where(k > 1, torch.xlogy(k, k) - k + 0.5 * (6.283185307179586 "
+                "* k.clamp_min(1)).log(), 0)",
                 "value",
             ),
             ("lgamma(k), which is log (k - 1)!", "(k + 1)\n", "(k.clamp_min(1))\n", "value"),

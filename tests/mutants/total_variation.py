@@ -68,7 +68,8 @@ MUTANTS = edits(
             (
                 "central differences, blind to a checkerboard",
                 "images.to(wide).diff(dim=axis)",
-                "(images.to(wide).diff(dim=axis) + images.to(wide).roll(-1, axis).diff(dim=axis)) / 2",
+                "(images.to(wide).diff(dim=axis) + images.to(wide).roll(-1, "
+                "axis).diff(dim=axis)) / 2",
                 "value",
             ),
             (
@@ -118,7 +119,8 @@ MUTANTS = edits(
             (
                 "no slope for the smaller neighbor",
                 "images.to(wide).diff(dim=axis)",
-                "(images.to(wide).diff(dim=axis) / 2 + images.detach().to(wide).diff(dim=axis) / 2)",
+                "(images.to(wide).diff(dim=axis) / 2 + images.detach().to(wide).diff(dim=axis) / "
+                "2)",
                 "gradient",
             ),
             (
