@@ -128,7 +128,7 @@ MUTANTS = edits(
                 "torch.zeros_like(top)",
                 "value",
             ),
-            ("the likeliest token twice", ".scatter(-1, best, 0)", "", "value"),
+            ("a nan slope behind a sure token", ".scatter(-1, best, 0)", "", "gradient"),
             (
                 "two tokens take one",
                 TOKENS,
@@ -148,7 +148,7 @@ MUTANTS = edits(
                 "others",
                 "test_the_only_token_left_has_a_finite_slope",
             ),
-            ("a token alone among others", ALONE, "", "value"),
+            ("a token alone among others", ALONE, "", "infinite"),
             ("integer negatives inverted", "negatives.dtype != torch.bool or ", "", "errors"),
             ("one set of negatives for all", " or negatives.shape != logits.shape", "", "errors"),
             (
