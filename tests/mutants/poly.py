@@ -101,7 +101,7 @@ MUTANTS = edits(
             ),
             ("an epsilon of 2 by default", "= 1.0", "= 2.0", "value"),
             ("already averaged", f"({POLY1})", f"({POLY1}).mean()", "value"),
-            ("epsilon at most 3", "- epsilon *", "- min(epsilon, 3.0) *", "settings", "setting"),
+            ("epsilon at most 2.2", "- epsilon *", "- min(epsilon, 2.2) *", "relations", "setting"),
             ("a learned epsilon stays", "- epsilon *", "- float(epsilon) *", "settings"),
             ("p_t detached", "(-surprise).expm1()", "(-surprise.detach()).expm1()", "gradient"),
             ("float32 from half precision", ".to(logits.dtype)", "", "float16", "dtype"),

@@ -62,9 +62,9 @@ MUTANTS = edits(
             ("the advantages learn", "advantages.detach()", "advantages", "gradient"),
             ("the old policy learns", "old_log_probs.detach()", "old_log_probs", "gradient"),
             (
-                "epsilon at most 0.5",
+                "epsilon at most 0.4",
                 "_log(1 - epsilon)",
-                "_log(1 - min(epsilon, 0.5))",
+                "_log(1 - min(epsilon, 0.4))",
                 "settings",
                 "setting",
             ),
@@ -161,9 +161,9 @@ MUTANTS = edits(
                 "gradient",
             ),
             (
-                "epsilon at most 1",
+                "epsilon at most 0.7",
                 CLIPPED,
-                "new.clamp(old - min(epsilon, 1.0), old + min(epsilon, 1.0))",
+                "new.clamp(old - min(epsilon, 0.7), old + min(epsilon, 0.7))",
                 "settings",
                 "setting",
             ),

@@ -88,10 +88,10 @@ def put(inputs, place, value):
 
 
 def states(rng):
-    """Values that moved by up to 1, away from the kinks."""
-    old, returns = rng.normal(size=(2, 4, 3))
-    moved = rng.choice([-0.9, -0.4, -0.1, 0.1, 0.4, 0.9], size=(4, 3))
-    return real(old + moved + 0.03 * rng.random((4, 3))), real(old), real(returns)
+    """Values that moved by up to 1.33, away from the kinks."""
+    old, returns = rng.normal(size=(2, 6, 3))
+    moved = rng.choice([-1.3, -0.9, -0.4, -0.1, 0.1, 0.4, 0.9, 1.3], size=(6, 3))
+    return real(old + moved + 0.03 * rng.random((6, 3))), real(old), real(returns)
 
 
 def near_returns(rng):
