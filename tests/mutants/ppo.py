@@ -98,7 +98,7 @@ MUTANTS = edits(
                 "in half precision",
                 WIDE.format("log_probs"),
                 "log_probs.dtype",
-                "test_half_precision_rounds_once",
+                "float16",
             ),
             (
                 "the dtype of the advantages",

@@ -16,7 +16,7 @@ PAIRS = [
         "in half precision",
         "return torch.promote_types(chosen.dtype, torch.float32)",
         "return chosen.dtype",
-        "test_half_precision_rounds_once",
+        "float16",
     ),
     ("float32 from half precision", ".to(chosen_log_probs.dtype)", "", "float16", "dtype"),
     (
