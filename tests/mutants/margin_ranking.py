@@ -31,12 +31,7 @@ MUTANTS = edits(
             ),
             ("already averaged", "short * active", "(short * active).mean()", "value"),
             ("only the pairs that cost are kept", "short * active", "short[short > 0]", "value"),
-            (
-                "float64 cut to float32",
-                "torch.promote_types(scores1.dtype, torch.float32)",
-                "torch.float32",
-                "value",
-            ),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             (
                 "margin at most 3.5",
                 "short = margin",

@@ -165,8 +165,8 @@ MUTANTS = edits(
             ("the dtype of the logits", ".to(box_offsets.dtype)", ".to(logits.dtype)", "dtypes"),
             (
                 "in half precision",
-                "torch.promote_types(target_offsets.dtype, torch.float32)",
-                "target_offsets.dtype",
+                "wide = torch",
+                "wide = target_offsets.dtype or torch",
                 "float16",
             ),
             (

@@ -55,12 +55,7 @@ MUTANTS = edits(
             ),
             ("log-rates clipped at 20", "x.exp(), k", "x.clamp(-20, 20).exp(), k", "value"),
             ("already averaged", "return losses.to", "return losses.mean().to", "value"),
-            (
-                "float64 cut to float32",
-                "torch.promote_types(log_rates.dtype, torch.float32)",
-                "torch.float32",
-                "value",
-            ),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             ("a floor at 0", "return losses.to", "return losses.clamp_min(0).to", "value"),
             ("the rate detached", "addcmul(x.exp()", "addcmul(x.detach().exp()", "gradient"),
             ("no slope for the counts", "counts.to(wide)", "counts.detach().to(wide)", "gradient"),
@@ -74,8 +69,8 @@ MUTANTS = edits(
             ("exp in half precision", "x.exp(), k", "log_rates.exp().to(wide), k", "extremes"),
             (
                 "sums in half precision",
-                "torch.promote_types(log_rates.dtype, torch.float32)",
-                "log_rates.dtype",
+                "wide = torch",
+                "wide = log_rates.dtype or torch",
                 "float16",
             ),
             (

@@ -6,7 +6,6 @@ ABOVE_0 = '> 0", lambda x: x > 0)'
 CRITIC = "torch.where(error.abs() >= cut.abs(), error, cut).square() / 2"
 CLIPPED = "new.clamp(old - epsilon, old + epsilon)"
 ENTROPY = "(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)"
-WIDE = "torch.promote_types({}.dtype, torch.float32)"
 
 MUTANTS = edits(
     "lossbook.policy.ppo",
@@ -50,7 +49,7 @@ MUTANTS = edits(
             ("the log-ratio clipped at 20", LOG_RATIO, f"({LOG_RATIO}).clamp(-20, 5)", "value"),
             ("REINFORCE: no ratio", f"{CHOICE}.exp()", "log_probs.to(wide)", "value"),
             ("already averaged", f"{CHOICE}.exp()).to", f"{CHOICE}.exp()).mean().to", "value"),
-            ("float64 cut to float32", WIDE.format("log_probs"), "torch.float32", "value"),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             ("no use for a gain of 0: inf times 0", "gain >= 0", "gain > 0", "extremes"),
             (
                 "exp, then the choice: inf times 0",
@@ -94,12 +93,7 @@ MUTANTS = edits(
                 "test_an_epsilon_above_1_leaves_the_ratio_below",
             ),
             ("float32 from half precision", ").to(log_probs.dtype)", ")", "float16", "dtype"),
-            (
-                "in half precision",
-                WIDE.format("log_probs"),
-                "log_probs.dtype",
-                "float16",
-            ),
+            ("in half precision", "wide = torch", "wide = log_probs.dtype or torch", "float16"),
             (
                 "the dtype of the advantages",
                 "to(log_probs.dtype)",
@@ -145,7 +139,7 @@ MUTANTS = edits(
                 "torch.where(error.abs() >= cut.abs(), error, cut).square().mean() / 2",
                 "value",
             ),
-            ("float64 cut to float32", WIDE.format("values"), "torch.float32", "value"),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             (
                 "old plus the step: digits lost",
                 CLIPPED,
@@ -174,7 +168,7 @@ MUTANTS = edits(
                 "settings",
             ),
             ("float32 from half precision", ").to(values.dtype)", ")", "float16", "dtype"),
-            ("squares in half precision", WIDE.format("values"), "values.dtype", "dtypes"),
+            ("squares in half precision", "wide = torch", "wide = values.dtype or torch", "dtypes"),
             ("returns of (N,) broadcast", ", returns=returns)", ")", "errors"),
             ("old values unchecked", "old_values=old_values, ", "", "errors"),
             ("an epsilon of 0", ABOVE_0, '> 0", lambda x: x >= 0)', "errors"),
@@ -214,7 +208,7 @@ MUTANTS = edits(
                 "shapes",
                 "two classes",
             ),
-            ("float64 cut to float32", WIDE.format("logits"), "torch.float32", "value"),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             (
                 "its weights detached: no slope on average",
                 "(log_p.exp() *",
@@ -234,7 +228,7 @@ MUTANTS = edits(
                 "float16",
                 "dtype",
             ),
-            ("in half precision", WIDE.format("logits"), "logits.dtype", "bfloat16"),
+            ("in half precision", "wide = torch", "wide = logits.dtype or torch", "bfloat16"),
             ("a scalar of logits", "logits.dim() < 1", "0", "errors"),
             ("integers are cut", "not logits.is_floating_point()", "0", "errors"),
         ],

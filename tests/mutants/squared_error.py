@@ -20,18 +20,6 @@ MUTANTS = edits(
             ),
             ("already averaged", "square(residuals)", "square(residuals).mean()", "value"),
             (
-                "averaged over the last axis",
-                "square(residuals)",
-                "square(residuals).mean(-1)",
-                "value",
-            ),
-            (
-                "the root of the mean",
-                "square(residuals)",
-                "square(residuals).mean().sqrt()",
-                "value",
-            ),
-            (
                 "divided by the target, squared",
                 "square(residuals)",
                 "square(residuals / targets)",
@@ -83,21 +71,9 @@ MUTANTS = edits(
                 "compile",
             ),
             (
-                "a look for nan",
-                "return losses.to",
-                "assert not losses.isnan().any()\n    return losses.to",
-                "compile",
-            ),
-            (
-                "a branch on tensor values",
-                "square(residuals)",
-                "square(residuals) if residuals.any() else residuals",
-                "vmap",
-            ),
-            (
                 "squares in half precision",
-                "torch.promote_types(predictions.dtype, torch.float32)",
-                "predictions.dtype",
+                "wide = torch",
+                "wide = predictions.dtype or torch",
                 "dtypes",
             ),
             (
