@@ -366,6 +366,7 @@ def cases():
             errors=[
                 ((ROWS.long(), ROWS), {}, r"floating offsets of shape \(P, 4\), got torch.int64"),
                 ((ROWS[0], ROWS[0]), {}, r"offsets of shape \(P, 4\), got .* \(4,\)"),
+                ((ROWS[:, :3], ROWS[:, :3]), {}, r"offsets of shape \(P, 4\), got .* \(2, 3\)"),
                 ((ROWS[None], ROWS[None]), {}, r"offsets of shape \(P, 4\), got .* \(1, 2, 4\)"),
                 ((ROWS, ROWS[:1]), {}, r"priors of shape \(2, 4\), got \(1, 4\)"),
                 ((ROWS, ROWS[0]), {}, r"priors of shape \(2, 4\), got \(4,\)"),

@@ -40,12 +40,6 @@ MUTANTS = edits(
                 "setting",
             ),
             ("a learned margin stays", "short = margin", "short = float(margin)", "settings"),
-            (
-                "one margin a pair passes",
-                "if isinstance(margin",
-                "if 0 and isinstance(margin",
-                "settings",
-            ),
             ("(N, 1) against (N,) broadcasts", "given.shape != scores1.shape", "0", "errors"),
             (
                 "the shape of the order unchecked",

@@ -47,10 +47,10 @@ MUTANTS = edits(
                 "value",
             ),
             (
-                "scale at most 25",
+                "scale at most 22",
                 "(scale * _unit",
-                "(min(scale, 25.0) * _unit",
-                "settings",
+                "(min(scale, 22.0) * _unit",
+                "test_a_certain_answer_keeps_its_digits",
                 "setting",
             ),
             ("a learned scale stays", "(scale * _unit", "(float(scale) * _unit", "settings"),

@@ -163,7 +163,12 @@ MUTANTS = edits(
                 "matrix @ matrix.mT.detach()",
                 "gradient",
             ),
-            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "float64 cut to float32",
+                "matrix = features.to(wide)",
+                "matrix = features.float()",
+                "value",
+            ),
             (
                 "products summed in half precision",
                 "torch.promote_types(features.dtype, torch.float32)",

@@ -55,7 +55,12 @@ MUTANTS = edits(
                 "(others + lead.exp()).log()",
                 "next to the optimum",
             ),
-            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "float64 cut to float32",
+                "logits.to(torch.promote_types(logits.dtype, torch.float32))",
+                "logits.float()",
+                "value",
+            ),
             ("float32 from half precision", "0)).to(logits.dtype)", "0))", "float16", "dtype"),
             ("floating labels cut", "labels.dtype != torch.int64", "0", "errors"),
             (
@@ -132,7 +137,12 @@ MUTANTS = edits(
                 "-(1 - p).log()",
                 "next to the optimum",
             ),
-            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "float64 cut to float32",
+                "logits.to(torch.promote_types(logits.dtype, torch.float32))",
+                "logits.float()",
+                "value",
+            ),
             (
                 "float32 from half precision",
                 ".sum(-1).to(logits.dtype)",
