@@ -79,7 +79,6 @@ MUTANTS = edits(
                 "gradient",
             ),
             ("lengths detached", UNIT, "x / length.clamp_min(1).detach()", "gradient"),
-            ("no slope for one pair alone", "torch.finfo(wide).min", "-torch.inf", "extremes"),
             (
                 "nan at a zero vector",
                 "largest.where(largest > 0, torch.inf)",
