@@ -1,6 +1,7 @@
 """Every wrong loss is caught by the check that it names."""
 
 import importlib
+import inspect
 import re
 from collections import Counter
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import contract
+from tests.mutants import KINDS
 
 FOLDER = Path(__file__).parent
 MUTANTS = [
@@ -29,11 +31,11 @@ def failure(stem, mutant, monkeypatch):
     module = module_of(stem)
     if mutant.killed_by in contract.CHECKS:
         (case,) = (case for case in module.cases() if case.name == mutant.of)
-        wrong = replace(case, loss=mutant.loss)
+        wrong = replace(case, loss=mutant.make())
         result = contract.run(wrong, mutant.killed_by, contract.Options(stop=True))
         return result["reason"] if result["status"] == "failed" else None
     test = getattr(module, mutant.killed_by)
-    monkeypatch.setattr(module, mutant.of, mutant.loss)
+    monkeypatch.setattr(module, mutant.of, mutant.make())
     try:
         test()
     except (Exception, pytest.fail.Exception) as error:
@@ -51,9 +53,25 @@ def test_mutant_is_caught(stem, mutant, monkeypatch):
     assert not re.search(r"\b(Type|Name|Attribute|Import)Error", reason), reason
 
 
-def test_every_function_has_eight_mutants():
+def kinds(case):
+    """Say of which kinds a loss can have bugs."""
+    parameters = inspect.signature(case.loss).parameters
+    found = {
+        "two classes": case.classes is not None,
+        "setting": bool(case.ranges),
+        "dim": "dim" in parameters,
+        "dtype": True,
+    }
+    assert tuple(found) == KINDS
+    return {kind for kind, possible in found.items() if possible}
+
+
+def test_every_function_has_eight_mutants_and_every_kind():
     counts = Counter(mutant.of for _, mutant in MUTANTS)
     for stem in {stem for stem, _ in MUTANTS}:
-        names = [case.name for case in getattr(module_of(stem), "cases", list)()]
-        for name in names or [stem.capitalize()]:
+        cases = getattr(module_of(stem), "cases", list)()
+        for name in [case.name for case in cases] or [stem.capitalize()]:
             assert counts[name] >= 8, f"{name} has {counts[name]} mutants"
+        for case in cases:
+            have = {mutant.kind for _, mutant in MUTANTS if mutant.of == case.name}
+            assert not kinds(case) - have, f"{case.name} lacks mutants: {kinds(case) - have}"

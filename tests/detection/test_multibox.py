@@ -366,6 +366,7 @@ def cases():
             errors=[
                 ((ROWS.long(), ROWS), {}, r"floating offsets of shape \(P, 4\), got torch.int64"),
                 ((ROWS[0], ROWS[0]), {}, r"offsets of shape \(P, 4\), got .* \(4,\)"),
+                ((ROWS[:, :3], ROWS[:, :3]), {}, r"offsets of shape \(P, 4\), got .* \(2, 3\)"),
                 ((ROWS[None], ROWS[None]), {}, r"offsets of shape \(P, 4\), got .* \(1, 2, 4\)"),
                 ((ROWS, ROWS[:1]), {}, r"priors of shape \(2, 4\), got \(1, 4\)"),
                 ((ROWS, ROWS[0]), {}, r"priors of shape \(2, 4\), got \(4,\)"),
@@ -657,12 +658,13 @@ def test_matching_refuses():
     priors, boxes, labels = scene(5, 4, 2)
     refused = [
         ((priors[0], boxes, labels), {}, r"floating priors of shape \(P, 4\), got .* \(4,\)"),
-        ((priors.long(), boxes, labels), {}, "floating priors .* got torch.int64"),
+        ((priors.long(), boxes[:0], labels[:0]), {}, "floating priors .* got torch.int64"),
         ((priors[:, :2], boxes, labels), {}, r"priors of shape \(P, 4\), got .* \(4, 2\)"),
         ((priors, boxes[0], labels), {}, r"boxes of shape \(G, 4\), got \(4,\)"),
         ((priors, boxes[:, :1], labels), {}, r"boxes of shape \(G, 4\), got \(2, 1\)"),
         ((priors, boxes, labels[:1]), {}, r"labels of shape \(2,\), got \(1,\)"),
         ((priors, boxes, labels[:, None]), {}, r"labels of shape \(2,\), got \(2, 1\)"),
+        ((priors, boxes, labels.byte()), {}, r"labels.long\(\), got torch.uint8"),
         ((priors, boxes, labels), {"threshold": -0.1}, "threshold >= 0, got -0.1"),
         ((priors, boxes, labels), {"threshold": math.nan}, "threshold >= 0, got nan"),
     ]

@@ -86,6 +86,7 @@ ADVERSARIAL = {
     "zero positive": (real([[1.0, -1.0], [1.0, 2.0]]), real([[0.0, 0.0], [2.0, 1.0]]), None),
     "zero negative": (ALIKE, 2 * ALIKE, real([[0.0, 0.0]])),
     "no negatives at all": (ALIKE, 2 * ALIKE, torch.zeros(0, 2, dtype=torch.float64)),
+    "one pair alone": (real([[1.0, 2.0]]), real([[2.0, 1.0]]), None),
     "the anchor as its own negative": (real([[1.0, 2.0]]), real([[2.0, 1.0]]), real([[1.0, 2.0]])),
     "1e4": (real([[1e4, -1e4]]), real([[0.1, 0.1]]), real([[-1e4, 1.0], [0.0, 1e4]])),
     "squares overflow": (real([[1e200, 0.0]]), real([[1e200, 1e200]]), real([[0.0, 1.0]])),

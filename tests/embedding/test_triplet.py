@@ -209,6 +209,10 @@ def cases():
                     loss(3 * x, y, margin=0.6),
                     3 * loss(x, y),
                 ),
+                "beyond all distances a margin adds itself": lambda loss, x, y: (
+                    loss(x, y, margin=99.0),
+                    loss(x, y, margin=9.0) + 90 * (loss(x, y, margin=9.0) > 0),
+                ),
                 "one class has no triplet": lambda loss, x, y: (
                     loss(x, torch.zeros_like(y)),
                     torch.zeros(len(y)),

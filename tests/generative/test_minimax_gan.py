@@ -283,6 +283,16 @@ def test_only_one_of_the_two_saturates():
         assert found == pytest.approx(d - 1, abs=1e-7)
 
 
+def test_a_sure_wrong_answer_keeps_its_tail():
+    # log(1 + e^x) is x + e^-x, and its slope 1 - e^-x; torch drops e^-x from 20 on.
+    x = real([25.0]).requires_grad_()
+    pairs = minimax_discriminator_loss(-x, torch.full_like(x, -math.inf))
+    for losses in (pairs, -minimax_generator_loss(x), non_saturating_generator_loss(-x)):
+        (slope,) = torch.autograd.grad(losses.sum(), x)
+        rests = losses.item() - 25, 1 - slope.item()
+        assert rests == pytest.approx((math.exp(-25), math.exp(-25)), rel=1e-3)
+
+
 def test_best_discriminator_is_the_share_of_the_real_density():
     # Two kinds of samples: real with probability 0.6 and 0.4, fake with 0.1 and 0.9. The paper's
     # D* = p / (p + q), and the loss there is 2 log 2 - 2 JS(p, q).

@@ -167,6 +167,8 @@ def cases():
             ranges={"target": (0.0, 3.0)},
             near=near,
             batch=(1, 2, "epsilon"),
+            # The critic computes in half precision.
+            tolerances={"float16": 2e-3, "bfloat16": 1.6e-2},
             peers={"torch func": one_by_one},
             invariances={
                 "a constant on all scores": lambda critic, r, f: (
@@ -395,6 +397,26 @@ def test_a_detached_fake_gets_nothing():
     gradient_penalty(Bowl(1.5, 0.5), x, y.detach(), epsilon=SHARES).sum().backward()
     assert x.grad is not None
     assert y.grad is None
+
+
+def test_points_between_far_samples_in_half_precision():
+    # 4e4 - -4e4 has no place in float16, the point three quarters of the way has.
+    seen = []
+
+    def critic(x):
+        seen.append(x.detach())
+        return x.sum(1)
+
+    x = torch.full((2, 3), 4e4).half()
+    gradient_penalty(critic, x, -x, epsilon=torch.full((2,), 0.75))
+    assert (seen[0].dtype, seen[0].tolist()) == (torch.float16, [[2e4] * 3] * 2)
+
+
+def test_a_norm_near_the_target_in_half_precision():
+    # The slope (1, 3/16) has length 1.01743, which float16 rounds to 1.01758.
+    slope, x = torch.tensor([1, 3 / 16]).half(), torch.zeros(1, 2).half()
+    loss = gradient_penalty(lambda x: x @ slope, x, x).item()
+    assert loss == pytest.approx((math.hypot(1, 3 / 16) - 1) ** 2, rel=1e-3)
 
 
 def test_samples_of_one_number():

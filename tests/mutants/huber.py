@@ -1,191 +1,151 @@
-import math
+from tests.mutants import edits
 
-import torch
-
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def checked(predictions, targets, delta):
-    if predictions.shape != targets.shape:
-        expected, got = tuple(predictions.shape), tuple(targets.shape)
-        raise ValueError(f"expected targets of shape {expected}, got {got}")
-    if not delta > 0:
-        raise ValueError(f"expected delta > 0, got {delta}")
-
-
-def huber(r, delta):
-    return torch.where(r.abs() <= delta, r**2 / 2, delta * (r.abs() - delta / 2))
-
-
-@MUTANTS.of("huber_loss", "(N, 1) against (N,) broadcasts to N x N", killed_by="errors")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions - targets, delta)
-
-
-@MUTANTS.of("huber_loss", "shapes checked by assert", killed_by="errors")
-def _(predictions, targets, *, delta=1.0):
-    assert predictions.shape == targets.shape
-    return huber(predictions - targets, delta)
-
-
-@MUTANTS.of("huber_loss", "delta <= 0 lets nan pass", killed_by="errors")
-def _(predictions, targets, *, delta=1.0):
-    checked(predictions, targets, 1.0)
-    if delta <= 0:
-        raise ValueError(f"expected delta > 0, got {delta}")
-    return huber(predictions - targets, delta)
-
-
-@MUTANTS.of("huber_loss", "square without the half", killed_by="value")
-def _(predictions, targets, *, delta=1.0):
-    r = (predictions - targets).abs()
-    return torch.where(r <= delta, r**2, 2 * delta * r - delta**2)
-
-
-@MUTANTS.of("huber_loss", "tail right only at delta 1", killed_by="value")
-def _(predictions, targets, *, delta=1.0):
-    r = (predictions - targets).abs()
-    return torch.where(r <= delta, r**2 / 2, delta * r - delta / 2)
-
-
-@MUTANTS.of("huber_loss", "the square is compared with delta", killed_by="value")
-def _(predictions, targets, *, delta=1.0):
-    r = (predictions - targets).abs()
-    return torch.where(r**2 <= delta, r**2 / 2, delta * (r - delta / 2))
-
-
-@MUTANTS.of("huber_loss", "smooth L1 under Huber's name", killed_by="value")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions - targets, delta) / delta
-
-
-@MUTANTS.of("huber_loss", "pseudo-Huber under Huber's name", killed_by="value")
-def _(predictions, targets, *, delta=1.0):
-    return delta**2 * ((1 + ((predictions - targets) / delta) ** 2).sqrt() - 1)
-
-
-@MUTANTS.of("huber_loss", "already averaged", killed_by="value")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions - targets, delta).mean()
-
-
-@MUTANTS.of("huber_loss", "no gradient for the targets", killed_by="gradient")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions - targets.detach(), delta)
-
-
-@MUTANTS.of("huber_loss", "float32 from half precision", killed_by="float16")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions.float() - targets.float(), delta).to(
-        torch.float64 if predictions.dtype == torch.float64 else torch.float32
-    )
-
-
-@MUTANTS.of("huber_loss", "a branch on tensor values", killed_by="vmap")
-def _(predictions, targets, *, delta=1.0):
-    r = predictions - targets
-    return r**2 / 2 if (r.abs() <= delta).all() else huber(r, delta)
-
-
-@MUTANTS.of("huber_loss", "a value read for the log", killed_by="compile")
-def _(predictions, targets, *, delta=1.0):
-    loss = huber(predictions - targets, delta)
-    if math.isnan(loss.sum().item()):
-        raise ValueError("expected finite inputs, got nan")
-    return loss
-
-
-@MUTANTS.of("huber_loss", "the residual overwrites the prediction", killed_by="inputs unchanged")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions.sub_(targets), delta)
-
-
-@MUTANTS.of("huber_loss", "a view of what may not be contiguous", killed_by="layout")
-def _(predictions, targets, *, delta=1.0):
-    return huber(predictions.view(-1) - targets.view(-1), delta).view(predictions.shape)
-
-
-@MUTANTS.of("huber_loss", "the tail's square overflows under the mask", killed_by="extremes")
-def _(predictions, targets, *, delta=1.0):
-    r = predictions - targets
-    inside = (r.abs() <= delta).to(r.dtype)
-    return inside * r**2 / 2 + (1 - inside) * delta * (r.abs() - delta / 2)
-
-
-@MUTANTS.of(
-    "huber_loss", "targets truncated to the integers of the predictions", killed_by="errors"
+MUTANTS = edits(
+    "lossbook.regression.huber",
+    {
+        "huber_loss": [
+            ("(N, 1) against (N,) broadcasts", "predictions.shape != targets.shape", "0", "errors"),
+            ("nan as delta passes", "not delta > 0", "delta <= 0", "errors"),
+            ("a tensor of two deltas", "if delta.dim()", "if delta.dim() > 1", "errors"),
+            ("integers are cut", "not predictions.is_floating_point()", "0", "errors"),
+            ("no half", "alpha=0.5", "alpha=0", "value"),
+            ("tail right only at delta 1", "alpha=0.5).mul_(clipped)", "alpha=0.5)", "value"),
+            (
+                "squares clipped",
+                "clipped = r.clamp(-delta, delta)\n        return",
+                "clipped = (r * r.abs()).clamp(-delta, delta)\n        return",
+                "value",
+            ),
+            (
+                "smooth L1 by another name",
+                "huber(residuals, bound)",
+                "huber(residuals, bound) / bound",
+                "value",
+            ),
+            (
+                "pseudo-Huber",
+                "huber(residuals, bound)",
+                "bound**2 * ((1 + (residuals / bound) ** 2).sqrt() - 1)",
+                "value",
+            ),
+            (
+                "already averaged",
+                "huber(residuals, bound)",
+                "huber(residuals, bound).mean()",
+                "value",
+            ),
+            ("delta at most 3", "min(delta, torch", "min(delta, 3.0, torch", "settings", "setting"),
+            (
+                "a learned delta has half its slope",
+                "(gradient * to_delta)",
+                "(gradient / 2 * to_delta)",
+                "settings",
+            ),
+            (
+                "no slope for the targets",
+                "- targets.to(wide)",
+                "- targets.to(wide).detach()",
+                "gradient",
+            ),
+            (
+                "slope of smooth L1",
+                "gradient * r.clamp(-delta, delta)",
+                "gradient * r.clamp(-delta, delta) / delta",
+                "gradient",
+            ),
+            (
+                "float32 from half precision",
+                "return losses.to(predictions.dtype)",
+                "return losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(predictions.dtype, torch.float32)",
+                "predictions.dtype",
+                "float16",
+            ),
+            (
+                "a value read for the log",
+                "return losses.to",
+                "losses.sum().item()\n    return losses.to",
+                "compile",
+            ),
+            (
+                "the residual overwrites the prediction",
+                "predictions.to(wide) - targets",
+                "predictions.sub_(targets) + 0 * targets",
+                "inputs unchanged",
+            ),
+            (
+                "a view of what may not be contiguous",
+                "predictions.to(wide) -",
+                "predictions.view(-1).to(wide).view(predictions.shape) -",
+                "layout",
+            ),
+            (
+                "the tail's square overflows",
+                "huber(residuals, bound)",
+                "torch.where(residuals.abs() <= bound, residuals**2 / 2, bound * residuals.abs() - bound**2 / 2)",
+                "extremes",
+            ),
+        ],
+        "smooth_l1_loss": [
+            ("(N, 1) against (N,) broadcasts", "predictions.shape != targets.shape", "0", "errors"),
+            ("negative beta", "elif not beta >= 0", "elif beta != beta", "errors"),
+            ("a tensor of two betas", "if beta.dim()", "if beta.dim() > 1", "errors"),
+            ("integers are cut", "not predictions.is_floating_point()", "0", "errors"),
+            ("beta 0 refused", "not beta >= 0", "not beta > 0", "value"),
+            ("0 / 0 at beta 0", "max(beta, least)", "beta", "value"),
+            ("0 / 0 at a tensor 0", "beta.clamp_min(least)", "beta", "settings"),
+            (
+                "Huber by another name",
+                "smooth(residuals, beta)",
+                "beta * smooth(residuals, beta)",
+                "value",
+            ),
+            (
+                "Fast R-CNN's sigma",
+                "smooth(residuals, beta)",
+                "smooth(residuals, 1 / max(beta, 1e-3) ** 2)",
+                "value",
+            ),
+            ("a jump at the knee", "alpha=beta / 2", "alpha=beta", "value"),
+            (
+                "summed over a box",
+                "smooth(residuals, beta)",
+                "smooth(residuals, beta).sum(-1)",
+                "value",
+            ),
+            ("beta at most 2", "min(beta, torch", "min(beta, 2.0, torch", "settings", "setting"),
+            ("a learned beta climbs", "square() / -2).sum()", "square() / 2).sum()", "settings"),
+            (
+                "forward mode forgets beta",
+                "change - to_beta * clipped.square() / 2",
+                "change",
+                "settings",
+            ),
+            ("half the slope", "gradient * clipped if", "gradient * clipped / 2 if", "gradient"),
+            (
+                "float32 from half precision",
+                "return losses.to(predictions.dtype)",
+                "return losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "the root of r^2 has no slope at 0",
+                "smooth(residuals, beta)",
+                "smooth(residuals, beta) if beta else (residuals**2).sqrt()",
+                "extremes",
+            ),
+            (
+                "clipped before the division",
+                "smooth(residuals, beta)",
+                "residuals.clamp(-beta, beta) * (residuals - residuals.clamp(-beta, beta) / 2) / beta",
+                "test_beta_below_half_precision",
+            ),
+        ],
+    },
 )
-def _(predictions, targets, *, delta=1.0):
-    checked(predictions, targets, delta)
-    return huber(predictions - targets.to(predictions.dtype), delta)
-
-
-@MUTANTS.of("smooth_l1_loss", "Huber under smooth L1's name", killed_by="value")
-def _(predictions, targets, *, beta=1.0):
-    r = predictions - targets
-    return huber(r, beta) if beta else r.abs()
-
-
-@MUTANTS.of("smooth_l1_loss", "0 / 0 at beta 0", killed_by="value")
-def _(predictions, targets, *, beta=1.0):
-    r = (predictions - targets).abs()
-    inside = (r <= beta).to(r.dtype)
-    return inside * r**2 / (2 * beta + r * 0) + (1 - inside) * (r - beta / 2)
-
-
-@MUTANTS.of("smooth_l1_loss", "beta 0 refused", killed_by="value")
-def _(predictions, targets, *, beta=1.0):
-    if not beta > 0:
-        raise ValueError(f"expected beta > 0, got {beta}")
-    return huber(predictions - targets, beta) / beta
-
-
-@MUTANTS.of("smooth_l1_loss", "a jump at the knee", killed_by="value")
-def _(predictions, targets, *, beta=1.0):
-    r = (predictions - targets).abs()
-    return torch.where(r < beta, r**2 / (2 * beta or 1), r - beta)
-
-
-@MUTANTS.of("smooth_l1_loss", "beta taken for Fast R-CNN's sigma", killed_by="value")
-def _(predictions, targets, *, beta=1.0):
-    r = (predictions - targets).abs()
-    s2 = beta**2
-    return torch.where(r * s2 < 1, s2 * r**2 / 2, r - 0.5 / (s2 or 1))
-
-
-@MUTANTS.of("smooth_l1_loss", "summed over the four numbers of a box", killed_by="value")
-def _(predictions, targets, *, beta=1.0):
-    r = predictions - targets
-    return (huber(r, beta) / beta if beta else r.abs()).sum(-1)
-
-
-@MUTANTS.of("smooth_l1_loss", "(N, 1) against (N,) broadcasts", killed_by="errors")
-def _(predictions, targets, *, beta=1.0):
-    if not beta >= 0:
-        raise ValueError(f"expected beta >= 0, got {beta}")
-    r = predictions - targets
-    return huber(r, beta) / beta if beta else r.abs()
-
-
-@MUTANTS.of("smooth_l1_loss", "negative beta accepted", killed_by="errors")
-def _(predictions, targets, *, beta=1.0):
-    checked(predictions, targets, 1.0)
-    r = predictions - targets
-    return huber(r, beta) / beta if beta else r.abs()
-
-
-@MUTANTS.of("smooth_l1_loss", "the root of r^2 has no slope at 0", killed_by="extremes")
-def _(predictions, targets, *, beta=1.0):
-    r = predictions - targets
-    return huber(r, beta) / beta if beta else (r**2).sqrt()
-
-
-@MUTANTS.of(
-    "smooth_l1_loss", "clipped before the division", killed_by="test_beta_below_half_precision"
-)
-def _(predictions, targets, *, beta=1.0):
-    r = predictions - targets
-    clipped = r.clamp(-beta, beta)
-    return clipped * (r - clipped / 2) / beta

@@ -1,169 +1,193 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.image.perceptual import perceptual_loss, style_loss
-from tests.mutants import Mutants
+# A layer's part of each loss.
+SQUARES = "distances(x.to(wide), y.to(wide)) / x.shape[1:].numel()"
+PIXELS = "(x.to(wide) - y.to(wide))"
+GRAMS = "(_gram(x) - _gram(y)).square().sum((1, 2))"
 
-MUTANTS = Mutants()
-
-
-def over(features, target_features, of_layer):
-    """Sum a loss of one layer over the layers, after the checks."""
-    perceptual_loss(features, target_features)
-    return sum(of_layer(f, t) for f, t in zip(features, target_features, strict=True))
-
-
-def gram(x):
-    matrix = x.flatten(2)
-    return matrix @ matrix.mT / x[0].numel()
-
-
-def over_grams(features, target_features, gram):
-    return over(features, target_features, lambda f, t: (gram(f) - gram(t)).square().sum((1, 2)))
-
-
-@MUTANTS.of("perceptual_loss", "summed, not divided by C H W", killed_by="value")
-def _(features, target_features):
-    return over(features, target_features, lambda f, t: (f - t).square().sum((1, 2, 3)))
-
-
-@MUTANTS.of("perceptual_loss", "divided by H W alone", killed_by="value")
-def _(features, target_features):
-    return over(features, target_features, lambda f, t: (f - t).square().mean((2, 3)).sum(1))
-
-
-@MUTANTS.of("perceptual_loss", "the norm, not its square", killed_by="value")
-def _(features, target_features):
-    return over(features, target_features, lambda f, t: (f - t).square().mean((1, 2, 3)).sqrt())
-
-
-@MUTANTS.of("perceptual_loss", "absolute differences", killed_by="value")
-def _(features, target_features):
-    return over(features, target_features, lambda f, t: (f - t).abs().mean((1, 2, 3)))
-
-
-@MUTANTS.of("perceptual_loss", "the mean over the batch, too", killed_by="value")
-def _(features, target_features):
-    losses = perceptual_loss(features, target_features)
-    return losses.mean().expand(losses.shape)
-
-
-@MUTANTS.of("perceptual_loss", "the mean over the layers", killed_by="value")
-def _(features, target_features):
-    return perceptual_loss(features, target_features) / len(features)
-
-
-@MUTANTS.of("perceptual_loss", "only the last layer", killed_by="value")
-def _(features, target_features):
-    perceptual_loss(features, target_features)
-    return perceptual_loss(features[-1:], target_features[-1:])
-
-
-@MUTANTS.of("perceptual_loss", "features normalized along the channels", killed_by="value")
-def _(features, target_features):
-    unit = torch.nn.functional.normalize
-    return over(
-        features, target_features, lambda f, t: (unit(f) - unit(t)).square().mean((1, 2, 3))
-    )
-
-
-@MUTANTS.of("perceptual_loss", "the prediction detached, not the target", killed_by="gradient")
-def _(features, target_features):
-    return perceptual_loss([x.detach() for x in features], target_features)
-
-
-@MUTANTS.of("perceptual_loss", "squares in half precision", killed_by="extremes")
-def _(features, target_features):
-    return over(features, target_features, lambda f, t: (f - t).square().mean((1, 2, 3)))
-
-
-@MUTANTS.of("perceptual_loss", "the longer list cut short", killed_by="errors")
-def _(features, target_features):
-    layers = min(len(features), len(target_features))
-    return perceptual_loss(features[:layers], target_features[:layers])
-
-
-@MUTANTS.of("perceptual_loss", "one target for the whole batch", killed_by="errors")
-def _(features, target_features):
-    pairs = zip(features, target_features, strict=True)
-    return perceptual_loss(features, [t.expand(f.shape) for f, t in pairs])
-
-
-@MUTANTS.of("style_loss", "Gram matrices not normalized", killed_by="value")
-def _(features, target_features):
-    return over_grams(features, target_features, lambda x: gram(x) * x[0].numel())
-
-
-@MUTANTS.of("style_loss", "Gram matrices divided by H W alone", killed_by="value")
-def _(features, target_features):
-    return over_grams(features, target_features, lambda x: gram(x) * x.shape[1])
-
-
-@MUTANTS.of("style_loss", "the mean over the entries", killed_by="value")
-def _(features, target_features):
-    return over(features, target_features, lambda f, t: (gram(f) - gram(t)).square().mean((1, 2)))
-
-
-@MUTANTS.of("style_loss", "the norm, not its square", killed_by="value")
-def _(features, target_features):
-    def norm(f, t):
-        return torch.linalg.matrix_norm(gram(f) - gram(t))
-
-    return over(features, target_features, norm)
-
-
-@MUTANTS.of("style_loss", "positions against positions", killed_by="value")
-def _(features, target_features):
-    return over_grams(features, target_features, lambda x: gram(x.flatten(2).mT.unsqueeze(3)))
-
-
-@MUTANTS.of("style_loss", "the batch folded into the channels", killed_by="value")
-def _(features, target_features):
-    def folded(x):
-        rows = x.reshape(-1, x.shape[2] * x.shape[3])
-        return (rows @ rows.T / x.numel()).unsqueeze(0)
-
-    return over_grams(features, target_features, folded).expand(len(features[0]))
-
-
-@MUTANTS.of("style_loss", "covariances: the mean activation removed", killed_by="value")
-def _(features, target_features):
-    return over_grams(features, target_features, lambda x: gram(x - x.mean((2, 3), keepdim=True)))
-
-
-@MUTANTS.of("style_loss", "only the diagonal", killed_by="value")
-def _(features, target_features):
-    return over_grams(features, target_features, lambda x: gram(x).diagonal(0, 1, 2).diag_embed())
-
-
-@MUTANTS.of("style_loss", "features, not Gram matrices", killed_by="value")
-def _(features, target_features):
-    return perceptual_loss(features, target_features)
-
-
-@MUTANTS.of("style_loss", "the prediction detached, not the target", killed_by="gradient")
-def _(features, target_features):
-    return style_loss([x.detach() for x in features], target_features)
-
-
-@MUTANTS.of(
-    "style_loss",
-    "products summed in half precision",
-    killed_by="test_half_precision_sums_in_float32",
+MUTANTS = edits(
+    "lossbook.image.perceptual",
+    {
+        "perceptual_loss": [
+            ("the longer list cut short", "len(features) != len(target_features)", "0", "errors"),
+            ("no layers", " or len(features) == 0", "", "errors"),
+            (
+                "one target for the whole batch",
+                "y.shape != x.shape",
+                "y.shape[1:] != x.shape[1:]",
+                "errors",
+            ),
+            ("vectors taken for maps", "x.dim() != 4", "x.dim() < 2", "errors"),
+            ("layers of other batches", "len(x) != len(features[0])", "0", "errors"),
+            ("integers are cut", "not x.is_floating_point()", "0", "errors"),
+            ("summed, not divided by C H W", " / x.shape[1:].numel()", "", "value"),
+            ("divided by H W alone", "x.shape[1:]", "x.shape[2:]", "value"),
+            ("the norm, not its square", SQUARES, f"({SQUARES}).sqrt()", "value"),
+            ("absolute differences", SQUARES, f"{PIXELS}.abs().mean((1, 2, 3))", "value"),
+            (
+                "the mean over the batch, too",
+                "return loss.to",
+                "return loss.mean().expand(loss.shape).to",
+                "value",
+            ),
+            (
+                "the mean over the layers",
+                "return loss.to",
+                "return (loss / len(features)).to",
+                "value",
+            ),
+            ("only the last layer", "loss = loss + distances", "loss = distances", "value"),
+            (
+                "features normalized along the channels",
+                "distances(x.to(wide), y.to(wide))",
+                "distances(*(torch.nn.functional.normalize(z.to(wide)) for z in (x, y)))",
+                "value",
+            ),
+            (
+                "the prediction detached, not the target",
+                "distances(x.to(wide)",
+                "distances(x.detach().to(wide)",
+                "gradient",
+            ),
+            ("no slope for the target", "-slope if to_y", "0 * slope if to_y", "gradient"),
+            ("the target pulled along", "-slope if to_y", "slope if to_y", "gradient"),
+            ("half the slope", "(2 * gradient)", "gradient", "gradient"),
+            (
+                "a slope for one alone is lost",
+                "if to_x else None",
+                "if to_x and to_y else None",
+                "layout",
+            ),
+            (
+                "no curvature",
+                "* (x - y)\n        to_x",
+                "* (x - y).detach()\n        to_x",
+                "second gradient",
+            ),
+            ("forward mode forgets the target", "(dx - dy)", "dx", "modes"),
+            (
+                "no slope in compiled code",
+                "else _SquaredDistances.apply",
+                "else _SquaredDistances.apply\n    features = [x.detach() for x in features] if "
+                "compiled else features",
+                "compile",
+            ),
+            (
+                "squares in half precision",
+                "torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)",
+                "torch.promote_types(x.dtype, y.dtype)",
+                "extremes",
+            ),
+            (
+                "float64 cut to float32",
+                "torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)",
+                "torch.float32",
+                "value",
+            ),
+            (
+                "float32 from half precision",
+                "loss.to(features[0].dtype)",
+                "loss",
+                "float16",
+                "dtype",
+            ),
+            (
+                "the dtype of the last layer",
+                "loss.to(features[0].dtype)",
+                "loss.to(features[-1].dtype)",
+                "test_layers_may_have_several_dtypes",
+            ),
+        ],
+        "style_loss": [
+            ("Gram matrices not normalized", " / (matrix.shape[1] * matrix.shape[2])", "", "value"),
+            (
+                "Gram matrices divided by H W alone",
+                "(matrix.shape[1] * matrix.shape[2])",
+                "matrix.shape[2]",
+                "value",
+            ),
+            (
+                "Gram matrices divided by C alone",
+                "(matrix.shape[1] * matrix.shape[2])",
+                "matrix.shape[1]",
+                "value",
+            ),
+            (
+                "the mean over the entries",
+                ".square().sum((1, 2))\n",
+                ".square().mean((1, 2))\n",
+                "value",
+            ),
+            ("the norm, not its square", GRAMS, f"{GRAMS}.sqrt()", "value"),
+            ("positions against positions", "matrix @ matrix.mT", "matrix.mT @ matrix", "value"),
+            (
+                "the batch folded into the channels",
+                "features.to(wide).flatten(2)",
+                "features.to(wide).flatten(2).flatten(0, 1)[None]",
+                "value",
+            ),
+            (
+                "covariances: the mean activation removed",
+                "features.to(wide).flatten(2)",
+                "features.to(wide).flatten(2) - features.to(wide).mean((2, 3))[:, :, None]",
+                "value",
+            ),
+            (
+                "only the diagonal",
+                GRAMS,
+                "(_gram(x) - _gram(y)).diagonal(0, 1, 2).square().sum(1)",
+                "value",
+            ),
+            (
+                "each pair of channels once",
+                GRAMS,
+                "(_gram(x) - _gram(y)).triu().square().sum((1, 2))",
+                "value",
+            ),
+            (
+                "features, not Gram matrices",
+                "(_gram(x) - _gram(y)).square().sum((1, 2))",
+                "(x - y).square().mean((1, 2, 3))",
+                "value",
+            ),
+            (
+                "the prediction detached, not the target",
+                "_gram(x) -",
+                "_gram(x.detach()) -",
+                "gradient",
+            ),
+            ("no slope for the target", "- _gram(y)", "- _gram(y.detach())", "gradient"),
+            (
+                "one factor detached",
+                "matrix @ matrix.mT",
+                "matrix @ matrix.mT.detach()",
+                "gradient",
+            ),
+            (
+                "float64 cut to float32",
+                "matrix = features.to(wide)",
+                "matrix = features.float()",
+                "value",
+            ),
+            (
+                "products summed in half precision",
+                "torch.promote_types(features.dtype, torch.float32)",
+                "features.dtype",
+                "test_half_precision_sums_in_float32",
+            ),
+            (
+                "products in bfloat16 under autocast",
+                'with torch.autocast("cpu" if kind == "meta" else kind, enabled=False):',
+                "if kind:",
+                "test_close_styles_keep_apart_under_autocast",
+            ),
+            (
+                "float32 from half precision",
+                "loss.to(features[0].dtype)",
+                "loss",
+                "float16",
+                "dtype",
+            ),
+        ],
+    },
 )
-def _(features, target_features):
-    return over_grams(features, target_features, gram)
-
-
-@MUTANTS.of(
-    "style_loss",
-    "products in bfloat16 under autocast",
-    killed_by="test_close_styles_keep_apart_under_autocast",
-)
-def _(features, target_features):
-    return over_grams(features, target_features, gram)
-
-
-@MUTANTS.of("style_loss", "the longer list cut short", killed_by="errors")
-def _(features, target_features):
-    layers = min(len(features), len(target_features))
-    return style_loss(features[:layers], target_features[:layers])

@@ -1,231 +1,214 @@
-import torch
-from torch.nn import functional as F
-
-from lossbook.classification.poly import poly1_cross_entropy, poly1_focal_loss, poly_loss
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def ce(logits, labels):
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
-def bce(logits, targets):
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-
-
-def of_truth(logits, labels):
-    return logits.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-
-
-def series(losses, miss, epsilons):
-    return losses + sum(e * miss**j for j, e in enumerate(epsilons, 1))
-
-
-@MUTANTS.of("poly1_cross_entropy", "the probability, not the miss", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    return ce(logits, labels) + epsilon * of_truth(logits, labels)
-
-
-@MUTANTS.of("poly1_cross_entropy", "epsilon taken away", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    return ce(logits, labels) - epsilon * (1 - of_truth(logits, labels))
-
-
-@MUTANTS.of("poly1_cross_entropy", "the series cut after its first term", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    return (1 + epsilon) * (1 - of_truth(logits, labels))
-
-
-@MUTANTS.of("poly1_cross_entropy", "epsilon for the coefficient itself", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    return ce(logits, labels) + (epsilon - 1) * (1 - of_truth(logits, labels))
-
-
-@MUTANTS.of("poly1_cross_entropy", "p_t from the averaged cross entropy", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    losses = ce(logits, labels)
-    return losses + epsilon * (1 - (-losses.mean()).exp())
-
-
-@MUTANTS.of("poly1_cross_entropy", "p_t of the predicted class", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    return ce(logits, labels) + epsilon * (1 - logits.softmax(1).amax(1))
-
-
-@MUTANTS.of("poly1_cross_entropy", "softmax over the last axis", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    p = logits.softmax(-1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    return ce(logits, labels) + epsilon * (1 - p)
-
-
-@MUTANTS.of("poly1_cross_entropy", "p_t detached", killed_by="gradient")
-def _(logits, labels, *, epsilon=1.0):
-    return ce(logits, labels) + epsilon * (1 - of_truth(logits, labels).detach())
-
-
-@MUTANTS.of("poly1_cross_entropy", "log(p_t + 1e-8)", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    p = of_truth(logits, labels)
-    return -(p + 1e-8).log() + epsilon * (1 - p)
-
-
-@MUTANTS.of("poly1_cross_entropy", "softmax before the softmax", killed_by="value")
-def _(logits, labels, *, epsilon=1.0):
-    return poly1_cross_entropy(logits.softmax(1), labels, epsilon=epsilon)
-
-
-@MUTANTS.of("poly1_cross_entropy", "labels of shape (N, 1) squeezed", killed_by="errors")
-def _(logits, labels, *, epsilon=1.0):
-    if logits.dim() == labels.dim() == 2:
-        labels = labels.squeeze(1)
-    return poly1_cross_entropy(logits, labels, epsilon=epsilon)
-
-
-@MUTANTS.of("poly1_focal_loss", "alpha on the focal term only", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = 1 - (-bce(logits, targets)).exp()
-    focal = miss**gamma * bce(logits, targets)
-    if alpha is not None:
-        focal = (alpha * targets + (1 - alpha) * (1 - targets)) * focal
-    return focal + epsilon * miss ** (gamma + 1)
-
-
-@MUTANTS.of("poly1_focal_loss", "alpha on the negatives", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    flipped = None if alpha is None else 1 - alpha
-    return poly1_focal_loss(logits, targets, epsilon=epsilon, gamma=gamma, alpha=flipped)
-
-
-@MUTANTS.of("poly1_focal_loss", "the power gamma in both terms", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = 1 - (-bce(logits, targets)).exp()
-    focal = poly1_focal_loss(logits, targets, epsilon=0.0, gamma=gamma, alpha=alpha)
-    weight = 1 if alpha is None else alpha * targets + (1 - alpha) * (1 - targets)
-    return focal + weight * epsilon * miss**gamma
-
-
-@MUTANTS.of("poly1_focal_loss", "1 - p_t without its power", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = 1 - (-bce(logits, targets)).exp()
-    focal = poly1_focal_loss(logits, targets, epsilon=0.0, gamma=gamma, alpha=alpha)
-    weight = 1 if alpha is None else alpha * targets + (1 - alpha) * (1 - targets)
-    return focal + weight * epsilon * miss
-
-
-@MUTANTS.of("poly1_focal_loss", "1 - p for negatives, too", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = logits.neg().sigmoid()
-    losses = miss**gamma * bce(logits, targets) + epsilon * miss ** (gamma + 1)
-    return losses if alpha is None else (alpha * targets + (1 - alpha) * (1 - targets)) * losses
-
-
-@MUTANTS.of("poly1_focal_loss", "nan slope where the sigmoid is 0", killed_by="extremes")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = torch.sigmoid((1 - 2 * targets) * logits)
-    losses = miss**gamma * bce(logits, targets) + epsilon * miss ** (gamma + 1)
-    return losses if alpha is None else (alpha * targets + (1 - alpha) * (1 - targets)) * losses
-
-
-@MUTANTS.of("poly1_focal_loss", "the modulating factor detached", killed_by="gradient")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = torch.sigmoid((1 - 2 * targets) * logits).detach()
-    losses = miss**gamma * bce(logits, targets) + epsilon * miss ** (gamma + 1)
-    return losses if alpha is None else (alpha * targets + (1 - alpha) * (1 - targets)) * losses
-
-
-@MUTANTS.of("poly1_focal_loss", "p_t from the averaged cross entropy", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    miss = 1 - (-bce(logits, targets).mean()).exp()
-    losses = miss**gamma * bce(logits, targets) + epsilon * miss ** (gamma + 1)
-    return losses if alpha is None else (alpha * targets + (1 - alpha) * (1 - targets)) * losses
-
-
-@MUTANTS.of("poly1_focal_loss", "`gamma or 2.0` makes 0 the default", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    return poly1_focal_loss(logits, targets, epsilon=epsilon, gamma=gamma or 2.0, alpha=alpha)
-
-
-@MUTANTS.of("poly1_focal_loss", "`if alpha` turns 0 off", killed_by="test_alpha_zero_counts")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    return poly1_focal_loss(logits, targets, epsilon=epsilon, gamma=gamma, alpha=alpha or None)
-
-
-@MUTANTS.of("poly1_focal_loss", "alpha of 1.5 accepted", killed_by="errors")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    extra = 1.0 if alpha is None else max(alpha, 1.0)
-    alpha = alpha if alpha is None else min(alpha, 1.0)
-    return extra * poly1_focal_loss(logits, targets, epsilon=epsilon, gamma=gamma, alpha=alpha)
-
-
-@MUTANTS.of("poly1_focal_loss", "divided by the positives inside", killed_by="value")
-def _(logits, targets, *, epsilon=1.0, gamma=2.0, alpha=0.25):
-    losses = poly1_focal_loss(logits, targets, epsilon=epsilon, gamma=gamma, alpha=alpha)
-    return losses / targets.sum().clamp_min(1)
-
-
-@MUTANTS.of("poly_loss", "powers from 0 on", killed_by="value")
-def _(logits, labels, *, epsilons):
-    miss = 1 - of_truth(logits, labels)
-    return ce(logits, labels) + sum(e * miss**j for j, e in enumerate(epsilons))
-
-
-@MUTANTS.of("poly_loss", "highest power first", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return poly_loss(logits, labels, epsilons=list(epsilons)[::-1])
-
-
-@MUTANTS.of("poly_loss", "every epsilon on the first power", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return poly1_cross_entropy(logits, labels, epsilon=sum(epsilons))
-
-
-@MUTANTS.of("poly_loss", "the first epsilon only", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return poly_loss(logits, labels, epsilons=epsilons[:1])
-
-
-@MUTANTS.of("poly_loss", "the series cut after the last epsilon", killed_by="value")
-def _(logits, labels, *, epsilons):
-    miss = 1 - of_truth(logits, labels)
-    return series(0 * miss, miss, [1 / j + e for j, e in enumerate(epsilons, 1)])
-
-
-@MUTANTS.of("poly_loss", "epsilons divided by their power", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return poly_loss(logits, labels, epsilons=[e / j for j, e in enumerate(epsilons, 1)])
-
-
-@MUTANTS.of("poly_loss", "powers of p_t", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return series(ce(logits, labels), of_truth(logits, labels), epsilons)
-
-
-@MUTANTS.of("poly_loss", "the miss of the predicted class", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return series(ce(logits, labels), 1 - logits.softmax(1).amax(1), epsilons)
-
-
-@MUTANTS.of("poly_loss", "p_t detached", killed_by="gradient")
-def _(logits, labels, *, epsilons):
-    return series(ce(logits, labels), 1 - of_truth(logits, labels).detach(), epsilons)
-
-
-@MUTANTS.of("poly_loss", "averaged over the batch", killed_by="value")
-def _(logits, labels, *, epsilons):
-    return poly_loss(logits, labels, epsilons=epsilons).mean()
-
-
-@MUTANTS.of("poly_loss", "no epsilons refused", killed_by="value")
-def _(logits, labels, *, epsilons):
-    if len(epsilons) == 0:
-        raise ValueError("expected epsilons to be given, got []")
-    return poly_loss(logits, labels, epsilons=epsilons)
-
-
-@MUTANTS.of("poly_loss", "labels of shape (N, 1) squeezed", killed_by="errors")
-def _(logits, labels, *, epsilons):
-    if logits.dim() == labels.dim() == 2:
-        labels = labels.squeeze(1)
-    return poly_loss(logits, labels, epsilons=epsilons)
+from tests.mutants import edits
+
+# What both losses of labels share.
+SURPRISE = "(others + lead.expm1()).log1p() - lead"
+LABELS = [
+    (
+        "log(p_t + 1e-8)",
+        SURPRISE,
+        "-(x.softmax(1).gather(1, truth).squeeze(1) + 1e-8).log()",
+        "value",
+    ),
+    ("the largest of the others", ".exp().sum(1)", ".exp().amax(1)", "value"),
+    (
+        "softmax before the softmax",
+        "_surprise(logits.to(wide), labels)",
+        "_surprise(logits.to(wide).softmax(1), labels)",
+        "value",
+    ),
+    (
+        "two classes as one sigmoid, of the first",
+        "_surprise(logits.to(wide), labels)",
+        "_surprise(logits.to(wide), labels if logits.shape[1] != 2 else 0 * labels)",
+        "shapes",
+        "two classes",
+    ),
+    ("1 + a small sum", SURPRISE, "(others + lead.exp()).log() - lead", "next to the optimum"),
+    ("the largest logit left in", "(x - top).scatter", "x.scatter", "value"),
+    ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+    ("in half precision", "wide = torch", "wide = logits.dtype or torch", "float16"),
+    (
+        "no slope for the truth",
+        "(x.gather(1, truth) - top)",
+        "(x.gather(1, truth) - top).detach()",
+        "gradient",
+    ),
+    (
+        "inf - inf for the truth",
+        "x.detach().amax(1, keepdim=True)",
+        "x.detach().amin(1, keepdim=True)",
+        "infinite",
+    ),
+    ("labels that wrap at 256", "labels.dtype == torch.uint8", "0", "dtypes"),
+    (
+        "labels of shape (N, 1)",
+        "labels.shape != expected",
+        "labels.numel() != expected.numel()",
+        "errors",
+    ),
+    ("logits of one example", "logits.dim() < 2", "logits.dim() < 1", "errors"),
+    ("integers are cut", "not logits.is_floating_point()", "0", "errors"),
+]
+POLY1 = "surprise - epsilon * (-surprise).expm1()"
+# The factor of focal loss, and 1 - p_t.
+POWER, MISS = "torch.exp(gamma * log_miss)", "log_p.expm1()"
+FOCAL = f"{POWER} * -(log_p + epsilon * {MISS})"
+ALPHA = "(1 - alpha + (2 * alpha - 1) * targets)"
+SERIES = "(polynomial + epsilon) * miss"
+P = "logits.to(wide).softmax(1)"
+
+MUTANTS = edits(
+    "lossbook.classification.poly",
+    {
+        "poly1_cross_entropy": [
+            *LABELS,
+            (
+                "the probability, not the miss",
+                POLY1,
+                "surprise + epsilon * (-surprise).exp()",
+                "value",
+            ),
+            ("epsilon taken away", POLY1, "surprise + epsilon * (-surprise).expm1()", "value"),
+            (
+                "the series cut after its first term",
+                POLY1,
+                "(-1 - epsilon) * (-surprise).expm1()",
+                "value",
+            ),
+            ("epsilon for the coefficient itself", "- epsilon *", "- (epsilon - 1) *", "value"),
+            (
+                "p_t from the averaged cross entropy",
+                "(-surprise).expm1()",
+                "(-surprise.mean()).expm1()",
+                "value",
+            ),
+            ("p_t of the predicted class", "(-surprise).expm1()", f"({P}.amax(1) - 1)", "value"),
+            (
+                "p_t from a softmax over the last axis",
+                "(-surprise).expm1()",
+                "(logits.softmax(-1).gather(1, labels.unsqueeze(1)).squeeze(1) - 1)",
+                "value",
+            ),
+            ("already averaged", f"({POLY1})", f"({POLY1}).mean()", "value"),
+            ("epsilon at most 2.2", "- epsilon *", "- min(epsilon, 2.2) *", "relations", "setting"),
+            ("a learned epsilon stays", "- epsilon *", "- float(epsilon) *", "settings"),
+            ("p_t detached", "(-surprise).expm1()", "(-surprise.detach()).expm1()", "gradient"),
+            ("float32 from half precision", ".to(logits.dtype)", "", "float16", "dtype"),
+        ],
+        "poly1_focal_loss": [
+            (
+                "alpha on the focal term only",
+                f"{ALPHA} * losses",
+                f"{POWER} * -({ALPHA} * log_p + epsilon * {MISS})",
+                "value",
+            ),
+            ("alpha on the negatives", ALPHA, "(alpha + (1 - 2 * alpha) * targets)", "value"),
+            ("the power gamma in both terms", f"epsilon * {MISS}", "-epsilon", "value"),
+            ("1 - p_t without its power", FOCAL, f"{POWER} * -log_p - epsilon * {MISS}", "value"),
+            ("epsilon taken away", "(log_p + epsilon", "(log_p - epsilon", "value"),
+            (
+                "1 - p for negatives, too",
+                "log_p - for_truth",
+                "logsigmoid(-logits.to(wide))",
+                "value",
+            ),
+            (
+                "p_t from the averaged cross entropy",
+                "log_p - for_truth",
+                "(-log_p.mean().exp()).log1p()",
+                "value",
+            ),
+            ("`gamma or 2.0` makes 0 the default", "exp(gamma *", "exp((gamma or 2.0) *", "value"),
+            ("alpha of 0.75, as for positives", "= 0.25", "= 0.75", "value"),
+            (
+                "divided by the positives inside",
+                "(losses + wrong)",
+                "(losses / targets.sum().clamp_min(1))",
+                "value",
+            ),
+            ("epsilon at most 3", "+ epsilon *", "+ min(epsilon, 3.0) *", "settings", "setting"),
+            ("gamma at most 4", "exp(gamma *", "exp(min(gamma, 4.0) *", "settings", "setting"),
+            ("a learned gamma stays", "exp(gamma *", "exp(float(gamma) *", "settings"),
+            (
+                "`if alpha` turns 0 off",
+                "if alpha is not None:",
+                "if alpha:",
+                "test_alpha_zero_counts",
+            ),
+            (
+                "nan slope where the sigmoid is 0",
+                POWER,
+                "torch.sigmoid(-for_truth) ** gamma",
+                "extremes",
+            ),
+            (
+                "the modulating factor detached",
+                "exp(gamma * log_miss)",
+                "exp(gamma * log_miss.detach())",
+                "gradient",
+            ),
+            (
+                "only the factor learns",
+                "-(log_p + epsilon",
+                "-(log_p.detach() + epsilon",
+                "gradient",
+            ),
+            ("a truth ruled out costs 3e38", "(losses + wrong)", "losses", "infinite"),
+            ("inf - inf", "for_truth = for_truth.clamp(-most, most)", "pass", "infinite"),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "float32 from half precision",
+                "(losses + wrong).to(logits.dtype)",
+                "(losses + wrong)",
+                "float16",
+                "dtype",
+            ),
+            ("alpha of 1.5 accepted", "not 0 <= alpha <= 1", "not 0 <= alpha", "errors"),
+            ("nan as alpha accepted", "not 0 <= alpha <= 1", "(alpha < 0 or alpha > 1)", "errors"),
+            ("nan as gamma accepted", "not gamma >= 0", "gamma < 0", "errors"),
+            ("(N, 1) against (N,) broadcasts", "logits.shape != targets.shape", "0", "errors"),
+        ],
+        "poly_loss": [
+            *LABELS,
+            ("powers from 0 on", SERIES, "polynomial * miss + epsilon", "value"),
+            ("highest power first", "reversed(epsilons)", "epsilons", "value"),
+            ("every epsilon on the first power", SERIES, "polynomial + epsilon * miss", "value"),
+            ("the first epsilon only", "reversed(epsilons)", "epsilons[:1]", "value"),
+            ("the last epsilon left out", "reversed(epsilons)", "reversed(epsilons[:-1])", "value"),
+            (
+                "the series cut after the last epsilon",
+                "(surprise + polynomial)",
+                "(polynomial + sum(miss**j / j for j in range(1, len(epsilons) + 1)))",
+                "value",
+            ),
+            (
+                "epsilons divided by their power",
+                "for epsilon in reversed(epsilons):",
+                "for epsilon in [e / j for j, e in enumerate(epsilons, 1)][::-1]:",
+                "value",
+            ),
+            ("powers of p_t", "-(-surprise).expm1()", "(-surprise).exp()", "value"),
+            (
+                "the miss of the predicted class",
+                "-(-surprise).expm1()",
+                f"1 - {P}.amax(1)",
+                "value",
+            ),
+            (
+                "already averaged",
+                "(surprise + polynomial)",
+                "(surprise + polynomial).mean()",
+                "value",
+            ),
+            ("no epsilons refused", "miss = -", "epsilons[0]\n    miss = -", "value"),
+            ("p_t detached", "-(-surprise).expm1()", "-(-surprise.detach()).expm1()", "gradient"),
+            (
+                "learned epsilons stay",
+                "(polynomial + epsilon)",
+                "(polynomial + float(epsilon))",
+                "test_epsilons_get_a_gradient",
+            ),
+            ("float32 from half precision", ".to(logits.dtype)", "", "float16", "dtype"),
+        ],
+    },
+)

@@ -1,247 +1,236 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.policy.ppo import negative_entropy, ppo_clip_loss
-from tests.mutants import Mutants
+CHOICE = "torch.where(gain >= 0, high, low)"
+LOG_RATIO = "log_probs.to(wide) - old_log_probs.detach().to(wide)"
+ABOVE_0 = '> 0", lambda x: x > 0)'
+CRITIC = "torch.where(error.abs() >= cut.abs(), error, cut).square() / 2"
+CLIPPED = "new.clamp(old - epsilon, old + epsilon)"
+ENTROPY = "(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)"
 
-MUTANTS = Mutants()
-
-
-def ratio(log_probs, old):
-    return (log_probs - old.detach()).exp()
-
-
-def ends(epsilon, epsilon_high):
-    return 1 - epsilon, 1 + (epsilon if epsilon_high is None else epsilon_high)
-
-
-@MUTANTS.of("ppo_clip_loss", "to be maximized: the paper's sign", killed_by="value")
-def _(log_probs, old, advantages, **settings):
-    return -ppo_clip_loss(log_probs, old, advantages, **settings)
-
-
-@MUTANTS.of("ppo_clip_loss", "max for min", killed_by="value")
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, **_):
-    r, a = ratio(log_probs, old), advantages.detach()
-    return -torch.maximum(r * a, r.clamp(*ends(epsilon, epsilon_high)) * a)
-
-
-@MUTANTS.of("ppo_clip_loss", "clipped on both sides, no min", killed_by="value")
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, **_):
-    return -ratio(log_probs, old).clamp(*ends(epsilon, epsilon_high)) * advantages.detach()
-
-
-@MUTANTS.of("ppo_clip_loss", "no clip", killed_by="value")
-def _(log_probs, old, advantages, **_):
-    return -ratio(log_probs, old) * advantages.detach()
-
-
-@MUTANTS.of("ppo_clip_loss", "old over new", killed_by="value")
-def _(log_probs, old, advantages, **settings):
-    return ppo_clip_loss(2 * old - log_probs, old, advantages, **settings)
-
-
-@MUTANTS.of("ppo_clip_loss", "the log-ratio clipped at 1 - epsilon", killed_by="value")
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, **_):
-    d, a = log_probs - old.detach(), advantages.detach()
-    high = epsilon if epsilon_high is None else epsilon_high
-    return -torch.minimum(d.exp() * a, d.clamp(-epsilon, high).exp() * a)
-
-
-@MUTANTS.of("ppo_clip_loss", "epsilon_high ignored", killed_by="value")
-def _(log_probs, old, advantages, *, epsilon=0.2, dual_clip=None, **_):
-    return ppo_clip_loss(log_probs, old, advantages, epsilon=epsilon, dual_clip=dual_clip)
-
-
-@MUTANTS.of("ppo_clip_loss", "the two epsilons exchanged", killed_by="value")
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, dual_clip=None):
-    low = epsilon if epsilon_high is None else epsilon_high
-    return ppo_clip_loss(
-        log_probs, old, advantages, epsilon=low, epsilon_high=epsilon, dual_clip=dual_clip
-    )
-
-
-@MUTANTS.of("ppo_clip_loss", "dual clip at 3 always", killed_by="value")
-def _(log_probs, old, advantages, **settings):
-    return ppo_clip_loss(log_probs, old, advantages, **{"dual_clip": 3.0} | settings)
-
-
-@MUTANTS.of("ppo_clip_loss", "the dual clip on both signs", killed_by="relations")
-def _(log_probs, old, advantages, *, dual_clip=None, **settings):
-    losses = ppo_clip_loss(log_probs, old, advantages, dual_clip=dual_clip, **settings)
-    if dual_clip is None:
-        return losses
-    return torch.maximum(losses, -dual_clip / 2 * advantages.abs())
-
-
-@MUTANTS.of("ppo_clip_loss", "the log-ratio clipped at 20", killed_by="value")
-def _(log_probs, old, advantages, **settings):
-    d = (log_probs - old).clamp(-20, 5) + old
-    return ppo_clip_loss(d, old, advantages, **settings)
-
-
-@MUTANTS.of(
-    "ppo_clip_loss",
-    "exp, then min: inf times 0",
-    killed_by="test_a_cut_action_has_no_gradient_however_far_off",
+MUTANTS = edits(
+    "lossbook.policy.ppo",
+    {
+        "ppo_clip_loss": [
+            ("to be maximized: the paper's sign", "(-gain *", "(gain *", "value"),
+            ("max for min", "gain >= 0", "gain < 0", "value"),
+            ("clipped on both sides, no min", CHOICE, "high.clamp_min(_log(1 - epsilon))", "value"),
+            ("no clip", CHOICE, "log_ratio", "value"),
+            ("old over new", LOG_RATIO, f"-({LOG_RATIO})", "value"),
+            (
+                "the ratio of ratios: no old policy",
+                LOG_RATIO,
+                "log_probs.to(wide) + 0 * old_log_probs",
+                "value",
+            ),
+            ("the log-ratio clipped at -epsilon", "_log(1 - epsilon)", "-epsilon", "value"),
+            ("the log-ratio clipped at epsilon", "_log(1 + epsilon_high)", "epsilon_high", "value"),
+            ("epsilon_high ignored", "_log(1 + epsilon_high)", "_log(1 + epsilon)", "value"),
+            ("epsilon_high at both ends", "_log(1 - epsilon)", "_log(1 - epsilon_high)", "value"),
+            (
+                "DAPO's epsilon_high by default",
+                "epsilon_high = epsilon\n",
+                "epsilon_high = 0.28\n",
+                "value",
+            ),
+            ("1 / (1 + epsilon) below", "_log(1 - epsilon)", "-_log(1 + epsilon)", "value"),
+            (
+                "dual clip at 3 always",
+                "dual_clip: float | Tensor | None = None",
+                "dual_clip: float | Tensor | None = 3.0",
+                "value",
+            ),
+            (
+                "the dual clip on both signs",
+                "low = low.clamp_max(_log(dual_clip))",
+                "low, high = low.clamp_max(_log(dual_clip)), high.clamp_max(_log(dual_clip))",
+                "relations",
+            ),
+            ("the dual clip from below", "low = low.clamp_max(", "low = low.clamp_min(", "value"),
+            ("the log-ratio clipped at 20", LOG_RATIO, f"({LOG_RATIO}).clamp(-20, 5)", "value"),
+            ("REINFORCE: no ratio", f"{CHOICE}.exp()", "log_probs.to(wide)", "value"),
+            ("already averaged", f"{CHOICE}.exp()).to", f"{CHOICE}.exp()).mean().to", "value"),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            ("no use for a gain of 0: inf times 0", "gain >= 0", "gain > 0", "extremes"),
+            (
+                "exp, then the choice: inf times 0",
+                f"{CHOICE}.exp()",
+                "torch.where(gain >= 0, high.exp(), low.exp())",
+                "gradient",
+            ),
+            ("the ratio detached", f"{CHOICE}.exp()", f"{CHOICE}.exp().detach()", "gradient"),
+            ("the advantages learn", "advantages.detach()", "advantages", "gradient"),
+            ("the old policy learns", "old_log_probs.detach()", "old_log_probs", "gradient"),
+            (
+                "epsilon at most 0.4",
+                "_log(1 - epsilon)",
+                "_log(1 - min(epsilon, 0.4))",
+                "settings",
+                "setting",
+            ),
+            (
+                "dual_clip at most 5",
+                "_log(dual_clip)",
+                "_log(min(dual_clip, 5.0))",
+                "settings",
+                "setting",
+            ),
+            (
+                "a learned epsilon stays",
+                "_log(1 - epsilon)",
+                "_log(1 - float(epsilon))",
+                "settings",
+            ),
+            (
+                "no end below 1",
+                "else -math.inf",
+                "else 0.0",
+                "test_an_epsilon_above_1_leaves_the_ratio_below",
+            ),
+            (
+                "the log of a tensor below 0",
+                "x.clamp_min(0).log()",
+                "x.log()",
+                "test_an_epsilon_above_1_leaves_the_ratio_below",
+            ),
+            ("float32 from half precision", ").to(log_probs.dtype)", ")", "float16", "dtype"),
+            ("in half precision", "wide = torch", "wide = log_probs.dtype or torch", "float16"),
+            (
+                "the dtype of the advantages",
+                "to(log_probs.dtype)",
+                "to(advantages.dtype)",
+                "dtypes",
+            ),
+            ("an advantage for each answer broadcasts", ", advantages=advantages)", ")", "errors"),
+            ("an old policy of one token", "old_log_probs=old_log_probs, ", "", "errors"),
+            (
+                "an epsilon of 0",
+                '"epsilon", epsilon, "> 0", lambda x: x > 0',
+                '"epsilon", epsilon, "> 0", lambda x: x >= 0',
+                "errors",
+            ),
+            ("a dual_clip of 1", "lambda x: x > 1", "lambda x: x >= 1", "errors"),
+            ("nan as dual_clip", "lambda x: x > 1", "lambda x: not x <= 1", "errors"),
+            ("integers are cut", "not x.is_floating_point()", "0", "errors"),
+        ],
+        "clipped_value_loss": [
+            ("no half", CRITIC, CRITIC[:-4], "value"),
+            ("min for max", "error.abs() >= cut.abs()", "error.abs() <= cut.abs()", "value"),
+            ("signs decide", "error.abs() >= cut.abs()", "error >= cut", "value"),
+            ("the clipped value alone", CRITIC, "cut.square() / 2", "value"),
+            ("no clip", CRITIC, "error.square() / 2", "value"),
+            (
+                "clipped around the return",
+                CLIPPED,
+                "new.clamp(truth - epsilon, truth + epsilon)",
+                "value",
+            ),
+            (
+                "a ratio of values",
+                CLIPPED,
+                "old * (new / old).clamp(1 - epsilon, 1 + epsilon)",
+                "value",
+            ),
+            ("clipped from above only", CLIPPED, "new.clamp_max(old + epsilon)", "value"),
+            ("the error clipped", CRITIC, "error.clamp(-epsilon, epsilon).square() / 2", "value"),
+            ("absolute errors", CRITIC, "torch.maximum(error.abs(), cut.abs())", "value"),
+            (
+                "already averaged",
+                CRITIC,
+                "torch.where(error.abs() >= cut.abs(), error, cut).square().mean() / 2",
+                "value",
+            ),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "old plus the step: digits lost",
+                CLIPPED,
+                "old + (new - old).clamp(-epsilon, epsilon)",
+                "test_a_value_within_epsilon_is_itself",
+            ),
+            ("the old values learn", "old_values.detach()", "old_values", "gradient"),
+            ("the returns learn", "returns.detach()", "returns", "gradient"),
+            (
+                "a value that moved learns on",
+                CRITIC,
+                f"(({CRITIC}).detach() + error.square() / 2 - error.detach().square() / 2)",
+                "gradient",
+            ),
+            (
+                "epsilon at most 0.7",
+                CLIPPED,
+                "new.clamp(old - min(epsilon, 0.7), old + min(epsilon, 0.7))",
+                "settings",
+                "setting",
+            ),
+            (
+                "a learned epsilon stays",
+                CLIPPED,
+                "new.clamp(old - float(epsilon), old + float(epsilon))",
+                "settings",
+            ),
+            ("float32 from half precision", ").to(values.dtype)", ")", "float16", "dtype"),
+            ("squares in half precision", "wide = torch", "wide = values.dtype or torch", "dtypes"),
+            ("returns of (N,) broadcast", ", returns=returns)", ")", "errors"),
+            ("old values unchecked", "old_values=old_values, ", "", "errors"),
+            ("an epsilon of 0", ABOVE_0, '> 0", lambda x: x >= 0)', "errors"),
+            ("nan as epsilon", ABOVE_0, '> 0", lambda x: not x <= 0)', "errors"),
+        ],
+        "negative_entropy": [
+            ("the entropy", ENTROPY, "-" + ENTROPY, "value"),
+            ("0 times -inf", "log_p.masked_fill(log_p.isneginf(), 0)", "log_p", "value"),
+            (
+                "nan_to_num mends the value alone",
+                ENTROPY,
+                "(log_p.exp() * log_p).nan_to_num(0).sum(-1)",
+                "test_forbidden_actions_have_no_slope",
+            ),
+            (
+                "the logarithm of a softmax that underflows",
+                "log_p = logits.to(wide).log_softmax(-1)",
+                "log_p = logits.to(wide).softmax(-1).log()",
+                "gradient",
+            ),
+            (
+                "1e-3 in the logarithm",
+                ENTROPY,
+                "(log_p.exp() * (log_p.exp() + 1e-3).log()).sum(-1)",
+                "value",
+            ),
+            ("averaged over the actions", ENTROPY, f"{ENTROPY} / logits.shape[-1]", "value"),
+            ("in bits", ENTROPY, f"{ENTROPY} / math.log(2)", "value"),
+            ("cross entropy with equal actions", ENTROPY, "log_p.mean(-1)", "value"),
+            ("the surprise of the likeliest action", ENTROPY, "log_p.amax(-1)", "value"),
+            ("the index of collision: log of a sum", ENTROPY, "(2 * log_p).logsumexp(-1)", "value"),
+            ("actions on dimension 1", "log_softmax(-1)", "log_softmax(1)", "value"),
+            (
+                "two actions as one",
+                ENTROPY,
+                f"{ENTROPY} / (2 if logits.shape[-1] == 2 else 1)",
+                "shapes",
+                "two classes",
+            ),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "its weights detached: no slope on average",
+                "(log_p.exp() *",
+                "(log_p.exp().detach() *",
+                "gradient",
+            ),
+            (
+                "its logarithm detached",
+                "log_p.masked_fill",
+                "log_p.detach().masked_fill",
+                "second gradient",
+            ),
+            (
+                "float32 from half precision",
+                "losses.to(logits.dtype)",
+                "losses",
+                "float16",
+                "dtype",
+            ),
+            ("in half precision", "wide = torch", "wide = logits.dtype or torch", "bfloat16"),
+            ("a scalar of logits", "logits.dim() < 1", "0", "errors"),
+            ("integers are cut", "not logits.is_floating_point()", "0", "errors"),
+        ],
+    },
 )
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, dual_clip=None):
-    r, a = ratio(log_probs, old), advantages.detach()
-    gain = torch.minimum(r * a, r.clamp(*ends(epsilon, epsilon_high)) * a)
-    return -gain if dual_clip is None else -torch.where(a < 0, gain.maximum(dual_clip * a), gain)
-
-
-@MUTANTS.of("ppo_clip_loss", "REINFORCE: no ratio", killed_by="value")
-def _(log_probs, old, advantages, **_):
-    return -(log_probs + 0 * old.detach()) * advantages.detach()
-
-
-@MUTANTS.of("ppo_clip_loss", "the ratio detached", killed_by="gradient")
-def _(log_probs, old, advantages, **settings):
-    losses = ppo_clip_loss(log_probs.detach(), old, advantages, **settings)
-    return losses + 0 * log_probs
-
-
-@MUTANTS.of("ppo_clip_loss", "the advantages learn", killed_by="gradient")
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, **_):
-    r = ratio(log_probs, old)
-    return -torch.minimum(r * advantages, r.clamp(*ends(epsilon, epsilon_high)) * advantages)
-
-
-@MUTANTS.of("ppo_clip_loss", "an advantage for each answer broadcast", killed_by="errors")
-def _(log_probs, old, advantages, *, epsilon=0.2, epsilon_high=None, **_):
-    r, a = ratio(log_probs, old), advantages.detach()
-    return -torch.minimum(r * a, r.clamp(*ends(epsilon, epsilon_high)) * a)
-
-
-@MUTANTS.of("ppo_clip_loss", "epsilon cut off", killed_by="settings")
-def _(log_probs, old, advantages, **settings):
-    settings = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in settings.items()}
-    return ppo_clip_loss(log_probs, old, advantages, **settings)
-
-
-def both(values, old, returns, epsilon):
-    old, returns = old.detach(), returns.detach()
-    clipped = values.clamp(old - epsilon, old + epsilon)
-    return (values - returns) ** 2, (clipped - returns) ** 2
-
-
-@MUTANTS.of("clipped_value_loss", "no half", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    return torch.maximum(*both(values, old, returns, epsilon))
-
-
-@MUTANTS.of("clipped_value_loss", "min for max", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    return torch.minimum(*both(values, old, returns, epsilon)) / 2
-
-
-@MUTANTS.of("clipped_value_loss", "the clipped value alone", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    return both(values, old, returns, epsilon)[1] / 2
-
-
-@MUTANTS.of("clipped_value_loss", "no clip", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    return both(values, old, returns, epsilon)[0] / 2
-
-
-@MUTANTS.of("clipped_value_loss", "clipped around the return", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    return torch.maximum(*both(values, returns, old, epsilon)) / 2
-
-
-@MUTANTS.of("clipped_value_loss", "a ratio of values", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    clipped = old * (values / old).clamp(1 - epsilon, 1 + epsilon)
-    return torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) / 2
-
-
-@MUTANTS.of("clipped_value_loss", "the error clipped", killed_by="value")
-def _(values, old, returns, *, epsilon=0.2):
-    error = (values - returns.detach() + 0 * old.detach()).clamp(-epsilon, epsilon)
-    return error**2 / 2
-
-
-@MUTANTS.of(
-    "clipped_value_loss",
-    "old plus the step: digits lost",
-    killed_by="test_a_value_within_epsilon_is_itself",
-)
-def _(values, old, returns, *, epsilon=0.2):
-    clipped = old + (values - old).clamp(-epsilon, epsilon)
-    return torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) / 2
-
-
-@MUTANTS.of("clipped_value_loss", "the old values learn", killed_by="gradient")
-def _(values, old, returns, *, epsilon=0.2):
-    clipped = values.clamp(old - epsilon, old + epsilon)
-    return torch.maximum((values - returns) ** 2, (clipped - returns) ** 2) / 2
-
-
-@MUTANTS.of("clipped_value_loss", "returns of (N,) broadcast", killed_by="errors")
-def _(values, old, returns, *, epsilon=0.2):
-    return torch.maximum(*both(values, old, returns, epsilon)) / 2
-
-
-@MUTANTS.of("negative_entropy", "the entropy", killed_by="value")
-def _(logits):
-    return -negative_entropy(logits)
-
-
-@MUTANTS.of("negative_entropy", "0 times -inf", killed_by="value")
-def _(logits):
-    log_p = logits.log_softmax(-1)
-    return (log_p.exp() * log_p).sum(-1)
-
-
-@MUTANTS.of(
-    "negative_entropy",
-    "nan_to_num mends the value alone",
-    killed_by="test_forbidden_actions_have_no_slope",
-)
-def _(logits):
-    log_p = logits.log_softmax(-1)
-    return (log_p.exp() * log_p).nan_to_num(0).sum(-1)
-
-
-@MUTANTS.of("negative_entropy", "the logarithm of a softmax that underflows", killed_by="value")
-def _(logits):
-    p = logits.softmax(-1)
-    return (p * p.log()).sum(-1)
-
-
-@MUTANTS.of("negative_entropy", "1e-3 in the logarithm", killed_by="value")
-def _(logits):
-    p = logits.softmax(-1)
-    return (p * (p + 1e-3).log()).sum(-1)
-
-
-@MUTANTS.of("negative_entropy", "averaged over the actions", killed_by="value")
-def _(logits):
-    return negative_entropy(logits) / logits.shape[-1]
-
-
-@MUTANTS.of("negative_entropy", "in bits", killed_by="value")
-def _(logits):
-    return negative_entropy(logits) / torch.tensor(2.0).log().to(logits)
-
-
-@MUTANTS.of("negative_entropy", "cross entropy with equal actions", killed_by="value")
-def _(logits):
-    return logits.log_softmax(-1).mean(-1)
-
-
-@MUTANTS.of("negative_entropy", "the surprise of the likeliest action", killed_by="value")
-def _(logits):
-    return logits.log_softmax(-1).amax(-1)
-
-
-@MUTANTS.of("negative_entropy", "actions on dimension 1", killed_by="value")
-def _(logits):
-    return negative_entropy(logits.movedim(1, -1))
-
-
-@MUTANTS.of("negative_entropy", "its weights detached: no slope on average", killed_by="gradient")
-def _(logits):
-    log_p = logits.log_softmax(-1)
-    return (log_p.exp().detach() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)

@@ -1,143 +1,158 @@
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.preference.reference_free import orpo_loss, simpo_loss
-from tests.mutants import Mutants
+GAP = "(chosen_log_probs.to(wide) - rejected_log_probs.to(wide))"
+LEAD = f"beta * {GAP} - gamma"
+ORPO = "lam * odds - c"
+PAIRS = [
+    ("every pair of the batch", "chosen.shape != rejected.shape", "0", "errors"),
+    ("integers are cut", "not x.is_floating_point()", "0", "errors"),
+    (
+        "float64 cut to float32",
+        "return torch.promote_types(chosen.dtype, torch.float32)",
+        "return torch.float32",
+        "value",
+    ),
+    (
+        "in half precision",
+        "return torch.promote_types(chosen.dtype, torch.float32)",
+        "return chosen.dtype",
+        "float16",
+    ),
+    ("float32 from half precision", ".to(chosen_log_probs.dtype)", "", "float16", "dtype"),
+    (
+        "the dtype of the rejected",
+        ".to(chosen_log_probs.dtype)",
+        ".to(rejected_log_probs.dtype)",
+        "dtypes",
+    ),
+]
 
-MUTANTS = Mutants()
-
-
-@MUTANTS.of("simpo_loss", "chosen and rejected exchanged", killed_by="value")
-def _(chosen, rejected, **settings):
-    return simpo_loss(rejected, chosen, **settings)
-
-
-@MUTANTS.of("simpo_loss", "gamma inside of beta", killed_by="value")
-def _(chosen, rejected, *, beta=2.0, gamma=0.5):
-    return -F.logsigmoid(beta * (chosen - rejected - gamma))
-
-
-@MUTANTS.of("simpo_loss", "gamma taken for the ratio gamma / beta", killed_by="value")
-def _(chosen, rejected, *, beta=2.0, gamma=0.25):
-    return -F.logsigmoid(beta * (chosen - rejected) - gamma * beta)
-
-
-@MUTANTS.of("simpo_loss", "gamma added", killed_by="value")
-def _(chosen, rejected, *, beta=2.0, gamma=0.5):
-    return -F.logsigmoid(beta * (chosen - rejected) + gamma)
-
-
-@MUTANTS.of("simpo_loss", "TRL's beta", killed_by="value")
-def _(chosen, rejected, *, beta=0.1, gamma=0.5):
-    return simpo_loss(chosen, rejected, beta=beta, gamma=gamma)
-
-
-@MUTANTS.of("simpo_loss", "no margin", killed_by="value")
-def _(chosen, rejected, *, beta=2.0, **_):
-    return -F.logsigmoid(beta * (chosen - rejected))
-
-
-@MUTANTS.of("simpo_loss", "a hinge", killed_by="value")
-def _(chosen, rejected, *, beta=2.0, gamma=0.5):
-    return (gamma - beta * (chosen - rejected)).clamp_min(0)
-
-
-@MUTANTS.of("simpo_loss", "the likelihood of the chosen added", killed_by="value")
-def _(chosen, rejected, **settings):
-    return simpo_loss(chosen, rejected, **settings) - chosen
-
-
-@MUTANTS.of("simpo_loss", "exp overflows", killed_by="value")
-def _(chosen, rejected, *, beta=2.0, gamma=0.5):
-    return (1 + (gamma - beta * (chosen - rejected)).exp()).log()
-
-
-@MUTANTS.of("simpo_loss", "the rejected answer detached", killed_by="gradient")
-def _(chosen, rejected, **settings):
-    return simpo_loss(chosen, rejected.detach(), **settings)
-
-
-@MUTANTS.of("simpo_loss", "every pair of the batch", killed_by="errors")
-def _(chosen, rejected, *, beta=2.0, gamma=0.5):
-    return -F.logsigmoid(beta * (chosen - rejected) - gamma)
-
-
-def log_odds(log_p):
-    return log_p - (-log_p.expm1()).log()
-
-
-@MUTANTS.of("orpo_loss", "no likelihood", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return orpo_loss(chosen, rejected, lam=lam) + chosen
-
-
-@MUTANTS.of("orpo_loss", "the odds term subtracted", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return 2 * -chosen - orpo_loss(chosen, rejected, lam=lam)
-
-
-@MUTANTS.of("orpo_loss", "probabilities, not odds", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return -chosen - lam * F.logsigmoid(chosen - rejected)
-
-
-@MUTANTS.of("orpo_loss", "the odds exchanged", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return orpo_loss(rejected, chosen, lam=lam) + rejected - chosen
-
-
-@MUTANTS.of("orpo_loss", "the likelihood of the rejected", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return orpo_loss(chosen, rejected, lam=lam) + chosen - rejected
-
-
-@MUTANTS.of("orpo_loss", "lam on both terms", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return lam * orpo_loss(chosen, rejected, lam=1.0)
-
-
-@MUTANTS.of("orpo_loss", "no lam", killed_by="value")
-def _(chosen, rejected, *, lam=1.0):
-    return orpo_loss(chosen, rejected, lam=lam)
-
-
-@MUTANTS.of("orpo_loss", "the ratio of odds without its logarithm", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    return lam * (-(log_odds(chosen) - log_odds(rejected)).sigmoid() + 1) - chosen
-
-
-@MUTANTS.of("orpo_loss", "log1p(-exp) has no digits", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    odds = [x - (-x.exp()).log1p() for x in (chosen, rejected)]
-    return -chosen - lam * F.logsigmoid(odds[0] - odds[1])
-
-
-@MUTANTS.of(
-    "orpo_loss",
-    "a slope of nan at 1",
-    killed_by="test_a_chosen_answer_that_is_certain_has_a_finite_slope",
+MUTANTS = edits(
+    "lossbook.preference.reference_free",
+    {
+        "simpo_loss": [
+            *PAIRS,
+            ("chosen and rejected exchanged", GAP, f"-{GAP}", "value"),
+            ("gamma inside of beta", LEAD, f"beta * ({GAP} - gamma)", "value"),
+            (
+                "gamma taken for the ratio gamma / beta",
+                ".to(wide)) - gamma",
+                ".to(wide)) - gamma * beta",
+                "value",
+            ),
+            ("gamma added", ".to(wide)) - gamma", ".to(wide)) + gamma", "value"),
+            ("no margin", ".to(wide)) - gamma", ".to(wide))", "value"),
+            ("TRL's beta", "beta: float | Tensor = 2.0", "beta: float | Tensor = 0.1", "value"),
+            ("a hinge", "0 - logsigmoid(lead)", "(-lead).clamp_min(0)", "value"),
+            (
+                "the likelihood of the chosen added",
+                "0 - logsigmoid(lead)",
+                "-chosen_log_probs - logsigmoid(lead)",
+                "value",
+            ),
+            ("exp overflows", "0 - logsigmoid(lead)", "(-lead).exp().log1p()", "value"),
+            (
+                "1 + a small number",
+                "0 - logsigmoid(lead)",
+                "-lead.sigmoid().log()",
+                "next to the optimum",
+            ),
+            ("already averaged", "0 - logsigmoid(lead)", "0 - logsigmoid(lead).mean()", "value"),
+            (
+                "gamma at most 4",
+                ".to(wide)) - gamma",
+                ".to(wide)) - min(gamma, 4.0)",
+                "settings",
+                "setting",
+            ),
+            ("beta at most 9", "beta * (", "min(beta, 9.0) * (", "settings", "setting"),
+            (
+                "-0.0 for a sure lead",
+                "0 - logsigmoid",
+                "-logsigmoid",
+                "test_a_sure_lead_costs_plain_zero",
+            ),
+            (
+                "the rejected answer detached",
+                "- rejected_log_probs.to",
+                "- rejected_log_probs.detach().to",
+                "gradient",
+            ),
+            ("a beta of 0", "lambda x: x > 0", "lambda x: x >= 0", "errors"),
+            ("nan as gamma", "lambda x: x >= 0", "lambda x: not x < 0", "errors"),
+        ],
+        "orpo_loss": [
+            *PAIRS,
+            ("no likelihood", ORPO, "lam * odds", "value"),
+            ("the odds term subtracted", ORPO, "-lam * odds - c", "value"),
+            ("probabilities, not odds", ORPO, "-lam * logsigmoid(c - r) - c", "value"),
+            (
+                "the odds exchanged",
+                ORPO,
+                "lam * (odds + c - r - miss_c.log() + miss_r.log()) - c",
+                "value",
+            ),
+            ("the likelihood of the rejected", ORPO, "lam * odds - r", "value"),
+            ("lam on both terms", ORPO, "lam * (odds - c)", "value"),
+            ("no lam", "lam: float | Tensor = 0.1", "lam: float | Tensor = 1.0", "value"),
+            (
+                "the ratio of odds without its logarithm",
+                ORPO,
+                "-lam * (-odds).expm1() - c",
+                "value",
+            ),
+            (
+                "log1p(-exp) has no digits",
+                "-c.expm1(), -r.expm1()",
+                "1 - c.exp(), 1 - r.exp()",
+                "value",
+            ),
+            ("taken as ahead where it is behind", "ahead = c >= r", "ahead = c <= r", "value"),
+            (
+                "a slope of nan at 1",
+                ORPO,
+                "-lam * logsigmoid(c - r - miss_c.log() + miss_r.log()) - c",
+                "test_a_chosen_answer_that_is_certain_has_a_finite_slope",
+            ),
+            (
+                "a sum that cancels",
+                ORPO,
+                "lam * ((c.exp() * miss_r + r.exp() * miss_c).log() - c - miss_r.log()) - c",
+                "next to the optimum",
+            ),
+            (
+                "clipped at a probability of 0.999",
+                "chosen_log_probs.to(wide)",
+                "chosen_log_probs.to(wide).clamp_max(-1e-3)",
+                "value",
+            ),
+            (
+                "0 / 0 where the rejected is certain",
+                ".clamp_max(-torch.finfo(wide).tiny)",
+                "",
+                "test_a_rejected_answer_that_is_certain_leaves_the_slope_of_the_chosen",
+            ),
+            (
+                "a rejected answer that is certain costs 70",
+                "odds.masked_fill(rejected_log_probs == 0, math.inf)",
+                "odds",
+                "value",
+            ),
+            (
+                "inf times a lam of 0",
+                "odds.where(odds.isfinite() | (lam > 0), 0)",
+                "odds",
+                "test_what_is_ruled_out_is_inf_or_costs_nothing",
+            ),
+            ("lam at most 1.5", ORPO, "min(lam, 1.5) * odds - c", "settings", "setting"),
+            (
+                "the rejected answer detached",
+                "rejected_log_probs.to(wide)",
+                "rejected_log_probs.detach().to(wide)",
+                "gradient",
+            ),
+            ("a negative lam accepted", "lambda x: x >= 0", "lambda x: x == x", "errors"),
+            ("nan as lam", "lambda x: x >= 0", "lambda x: not x < 0", "errors"),
+        ],
+    },
 )
-def _(chosen, rejected, *, lam=0.1):
-    return -chosen - lam * F.logsigmoid(log_odds(chosen) - log_odds(rejected))
-
-
-@MUTANTS.of("orpo_loss", "a sum that cancels", killed_by="next to the optimum")
-def _(chosen, rejected, *, lam=0.1):
-    p, q = chosen.exp(), rejected.exp()
-    odds = (p * (1 - q) + q * (1 - p)).log() - chosen - (1 - q).log()
-    return lam * odds - chosen
-
-
-@MUTANTS.of("orpo_loss", "clipped at a probability of 0.999", killed_by="value")
-def _(chosen, rejected, *, lam=0.1):
-    kept = (x.clamp_max(-1e-3) for x in (chosen, rejected))
-    return orpo_loss(*kept, lam=lam)
-
-
-@MUTANTS.of("orpo_loss", "the rejected answer detached", killed_by="gradient")
-def _(chosen, rejected, *, lam=0.1):
-    return orpo_loss(chosen, rejected.detach(), lam=lam)
-
-
-@MUTANTS.of("orpo_loss", "a negative lam accepted", killed_by="errors")
-def _(chosen, rejected, *, lam=0.1):
-    return -chosen - lam * F.logsigmoid(log_odds(chosen) - log_odds(rejected))

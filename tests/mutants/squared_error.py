@@ -1,122 +1,106 @@
-import math
+from tests.mutants import edits
 
-import torch
-
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def checked(predictions, targets):
-    if predictions.shape != targets.shape:
-        expected, got = tuple(predictions.shape), tuple(targets.shape)
-        raise ValueError(f"expected targets of shape {expected}, got {got}")
-
-
-@MUTANTS.of("squared_error", "(N, 1) against (N,) broadcasts to N x N", killed_by="errors")
-def _(predictions, targets):
-    return (predictions - targets) ** 2
-
-
-@MUTANTS.of("squared_error", "numbers of elements compared, not shapes", killed_by="errors")
-def _(predictions, targets):
-    if predictions.numel() != targets.numel():
-        raise ValueError(f"expected {predictions.numel()} targets, got {targets.numel()}")
-    return (predictions - targets) ** 2
-
-
-@MUTANTS.of("squared_error", "half of it, the l2_loss of other libraries", killed_by="value")
-def _(predictions, targets):
-    return (predictions - targets) ** 2 / 2
-
-
-@MUTANTS.of("squared_error", "already averaged", killed_by="value")
-def _(predictions, targets):
-    return ((predictions - targets) ** 2).mean()
-
-
-@MUTANTS.of("squared_error", "averaged over the last axis", killed_by="value")
-def _(predictions, targets):
-    return ((predictions - targets) ** 2).mean(-1)
-
-
-@MUTANTS.of("squared_error", "the root of the mean", killed_by="value")
-def _(predictions, targets):
-    return ((predictions - targets) ** 2).mean().sqrt()
-
-
-@MUTANTS.of("squared_error", "divided by the target, squared", killed_by="value")
-def _(predictions, targets):
-    return ((predictions - targets) / targets) ** 2
-
-
-@MUTANTS.of("squared_error", "multiplied out: small differences cancel", killed_by="value")
-def _(predictions, targets):
-    return predictions**2 - 2 * predictions * targets + targets**2
-
-
-@MUTANTS.of("squared_error", "float32 inside", killed_by="value")
-def _(predictions, targets):
-    return (predictions.float() - targets.float()) ** 2
-
-
-@MUTANTS.of("squared_error", "a root squared: no slope at 0", killed_by="extremes")
-def _(predictions, targets):
-    r = predictions - targets
-    return (r * r).sqrt() ** 2
-
-
-@MUTANTS.of("squared_error", "residuals clipped at 100", killed_by="value")
-def _(predictions, targets):
-    return (predictions - targets).clamp(-100, 100) ** 2
-
-
-@MUTANTS.of("squared_error", "no gradient for the targets", killed_by="gradient")
-def _(predictions, targets):
-    return (predictions - targets.detach()) ** 2
-
-
-@MUTANTS.of("squared_error", "one of two factors detached: half the slope", killed_by="gradient")
-def _(predictions, targets):
-    r = predictions - targets
-    return r * r.detach()
-
-
-@MUTANTS.of("squared_error", "float32 out of half precision", killed_by="float16")
-def _(predictions, targets):
-    wide = torch.promote_types(predictions.dtype, torch.float32)
-    return (predictions.to(wide) - targets.to(wide)) ** 2
-
-
-@MUTANTS.of("squared_error", "a branch on tensor values", killed_by="vmap")
-def _(predictions, targets):
-    r = predictions - targets
-    return r**2 if r.any() else torch.zeros_like(r)
-
-
-@MUTANTS.of("squared_error", "a value read for the log", killed_by="compile")
-def _(predictions, targets):
-    losses = (predictions - targets) ** 2
-    if math.isnan(losses.sum().item()):
-        raise ValueError("expected finite inputs, got nan")
-    return losses
-
-
-@MUTANTS.of("squared_error", "the residual overwrites the prediction", killed_by="inputs unchanged")
-def _(predictions, targets):
-    return predictions.sub_(targets) ** 2
-
-
-@MUTANTS.of("squared_error", "a view of what may not be contiguous", killed_by="layout")
-def _(predictions, targets):
-    return ((predictions.view(-1) - targets.view(-1)) ** 2).view(predictions.shape)
-
-
-@MUTANTS.of(
-    "squared_error",
-    "the dtype of the wider input",
-    killed_by="test_targets_take_the_dtype_of_the_predictions",
+MUTANTS = edits(
+    "lossbook.regression.squared_error",
+    {
+        "squared_error": [
+            ("(N, 1) against (N,) broadcasts", "predictions.shape != targets.shape", "0", "errors"),
+            (
+                "numbers of elements compared, not shapes",
+                "predictions.shape != targets.shape",
+                "predictions.numel() != targets.numel()",
+                "errors",
+            ),
+            ("integers are cut", "not predictions.is_floating_point()", "0", "errors"),
+            (
+                "half of it, the l2_loss of other libraries",
+                "return r * r",
+                "return r * r / 2",
+                "value",
+            ),
+            ("already averaged", "square(residuals)", "square(residuals).mean()", "value"),
+            (
+                "divided by the target, squared",
+                "square(residuals)",
+                "square(residuals / targets)",
+                "value",
+            ),
+            (
+                "multiplied out: small differences cancel",
+                "square(residuals)",
+                "predictions**2 - 2 * predictions * targets + targets**2",
+                "value",
+            ),
+            (
+                "float32 inside",
+                "torch.promote_types(predictions.dtype, torch.float32)",
+                "torch.float32",
+                "value",
+            ),
+            (
+                "residuals clipped at 100",
+                "square(residuals)",
+                "square(residuals.clamp(-100, 100))",
+                "value",
+            ),
+            (
+                "small residuals forgiven",
+                "square(residuals)",
+                "square(residuals) * (residuals.abs() > 1e-5)",
+                "next to the optimum",
+            ),
+            (
+                "a root squared: no slope at 0",
+                "square(residuals)",
+                "(residuals * residuals).sqrt() ** 2",
+                "extremes",
+            ),
+            ("no gradient for the targets", "- targets.to(wide)", "- targets.detach()", "gradient"),
+            ("half the slope", "r, gradient, value=2", "r, gradient, value=1", "gradient"),
+            (
+                "no curvature",
+                "r, gradient, value=2",
+                "r.detach(), gradient, value=2",
+                "second gradient",
+            ),
+            ("half the slope in forward mode", "r, change, value=2", "r, change, value=1", "modes"),
+            (
+                "no slope in compiled code",
+                "square(residuals)",
+                "square(residuals.detach() if torch.compiler.is_compiling() else residuals)",
+                "compile",
+            ),
+            (
+                "squares in half precision",
+                "wide = torch",
+                "wide = predictions.dtype or torch",
+                "dtypes",
+            ),
+            (
+                "float32 out of half precision",
+                "losses.to(predictions.dtype)",
+                "losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "the dtype of the wider input",
+                "losses.to(predictions.dtype)",
+                "losses.to(torch.promote_types(predictions.dtype, targets.dtype))",
+                "dtypes",
+            ),
+            (
+                "the residual overwrites the prediction",
+                "predictions.to(wide) - targets",
+                "predictions.sub_(targets) + 0 * targets",
+                "inputs unchanged",
+            ),
+            (
+                "a view of what may not be contiguous",
+                "predictions.to(wide) -",
+                "predictions.view(-1).to(wide).view(predictions.shape) -",
+                "layout",
+            ),
+        ]
+    },
 )
-def _(predictions, targets):
-    checked(predictions, targets)
-    return (predictions - targets) ** 2

@@ -1,166 +1,156 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.language.token_losses import dft_loss, unlikelihood_loss
-from tests.mutants import Mutants
+DFT = "(weights * surprise.masked_fill(surprise.isposinf(), 0))"
+TOKENS = "surprises.where(negatives, 0)"
+SURPRISES = "-(-p).log1p().scatter(-1, best, logsigmoid(rest - top))"
+ALONE = ".masked_fill(alone, -math.inf)"
 
-MUTANTS = Mutants()
-
-
-def log_p(logits, labels, dim=-1):
-    return logits.log_softmax(dim).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-
-
-def p_log_p(log_p):
-    return log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)
-
-
-@MUTANTS.of("dft_loss", "a live weight", killed_by="gradient")
-def _(logits, labels):
-    return -p_log_p(log_p(logits, labels))
-
-
-@MUTANTS.of("dft_loss", "cross entropy", killed_by="value")
-def _(logits, labels):
-    return -log_p(logits, labels)
-
-
-@MUTANTS.of("dft_loss", "1 - p: its gradient, not its value", killed_by="value")
-def _(logits, labels):
-    return 1 - log_p(logits, labels).exp()
-
-
-@MUTANTS.of("dft_loss", "focal's weight, 1 - p", killed_by="value")
-def _(logits, labels):
-    x = log_p(logits, labels)
-    return (1 - x.exp()).detach() * -x.masked_fill(x.isneginf(), 0)
-
-
-@MUTANTS.of("dft_loss", "its sign", killed_by="value")
-def _(logits, labels):
-    return -dft_loss(logits, labels)
-
-
-@MUTANTS.of("dft_loss", "0 times -inf", killed_by="value")
-def _(logits, labels):
-    x = log_p(logits, labels)
-    return -x.exp().detach() * x
-
-
-@MUTANTS.of("dft_loss", "the weight exp(-logit)", killed_by="value")
-def _(logits, labels):
-    own = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    x = log_p(logits, labels)
-    return -(-own).exp().detach() * x.masked_fill(x.isneginf(), 0)
-
-
-@MUTANTS.of("dft_loss", "the entropy of the whole vocabulary", killed_by="value")
-def _(logits, labels):
-    return -p_log_p(logits.log_softmax(-1)).sum(-1) + 0 * labels
-
-
-@MUTANTS.of("dft_loss", "the vocabulary on dimension 1", killed_by="value")
-def _(logits, labels):
-    return dft_loss(logits.movedim(1, -1), labels % logits.shape[1])
-
-
-@MUTANTS.of("dft_loss", "clipped at 1e-4", killed_by="next to the optimum")
-def _(logits, labels):
-    x = log_p(logits, labels).clamp_max(-1e-4)
-    return -x.exp().detach() * x.masked_fill(x.isneginf(), 0)
-
-
-@MUTANTS.of("dft_loss", "the digits of a sure label lost", killed_by="next to the optimum")
-def _(logits, labels):
-    x = log_p(logits, labels)
-    return -x.exp().detach() * x.masked_fill(x.isneginf(), 0)
-
-
-@MUTANTS.of("dft_loss", "floating labels cut", killed_by="errors")
-def _(logits, labels):
-    return dft_loss(logits, labels.long())
-
-
-def plain(logits, negatives):
-    return (-(-logits.softmax(-1)).log1p()).where(negatives, 0).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "1 - p clamped at 1e-5", killed_by="value")
-def _(logits, negatives):
-    return -((1 - logits.softmax(-1)).clamp_min(1e-5).log().where(negatives, 0)).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "1 - p of nearly 1: inf", killed_by="value")
-def _(logits, negatives):
-    return plain(logits, negatives)
-
-
-@MUTANTS.of(
-    "unlikelihood_loss",
-    "the clamp stops the gradient",
-    killed_by="test_a_certain_negative_is_still_pushed_down",
+MUTANTS = edits(
+    "lossbook.language.token_losses",
+    {
+        "dft_loss": [
+            ("a live weight", "(-surprise.detach()).exp()", "(-surprise).exp()", "gradient"),
+            ("only the weight learns", DFT, "((-surprise).exp() * surprise.detach())", "gradient"),
+            ("cross entropy", "weights * ", "", "value"),
+            ("1 - p: its gradient, not its value", DFT, "-(-surprise).expm1()", "value"),
+            ("focal's weight, 1 - p", "(weights *", "((1 - weights) *", "value"),
+            ("its sign", DFT, f"-{DFT}", "value"),
+            ("0 times inf", "surprise.masked_fill(surprise.isposinf(), 0)", "surprise", "value"),
+            (
+                "the weight exp(-logit)",
+                "(-surprise.detach()).exp()",
+                "(-x.gather(-1, truth).squeeze(-1)).exp()",
+                "value",
+            ),
+            (
+                "the entropy of the whole vocabulary",
+                DFT,
+                "-(x.softmax(-1) * x.log_softmax(-1)).sum(-1)",
+                "value",
+            ),
+            (
+                "a step axis taken for the vocabulary",
+                "others = (x - top)",
+                "x = x.movedim(1, -1).reshape(x.shape)\n    others = (x - top)",
+                "value",
+            ),
+            ("the largest of the others", ".exp().sum(-1)", ".exp().amax(-1)", "value"),
+            ("already averaged", DFT, f"{DFT}.mean()", "value"),
+            (
+                "two tokens by a sigmoid of the first",
+                "labels.unsqueeze(-1)",
+                "(labels if logits.shape[-1] != 2 else 0 * labels).unsqueeze(-1)",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "clipped at 1e-4",
+                "- lead\n",
+                "- lead\n    surprise = surprise.clamp_min(1e-4)\n",
+                "next to the optimum",
+            ),
+            (
+                "the digits of a sure label lost",
+                "(others + lead.expm1()).log1p()",
+                "(others + lead.exp()).log()",
+                "next to the optimum",
+            ),
+            (
+                "float64 cut to float32",
+                "logits.to(torch.promote_types(logits.dtype, torch.float32))",
+                "logits.float()",
+                "value",
+            ),
+            ("float32 from half precision", "0)).to(logits.dtype)", "0))", "float16", "dtype"),
+            ("floating labels cut", "labels.dtype != torch.int64", "0", "errors"),
+            (
+                "one label for all",
+                "labels.shape != logits.shape[:-1]",
+                "labels.dim() != logits.dim() - 1",
+                "errors",
+            ),
+            ("integer logits", "not logits.is_floating_point()", "0", "errors"),
+        ],
+        "unlikelihood_loss": [
+            (
+                "1 - p clamped at 1e-5",
+                SURPRISES,
+                "-(1 - x.softmax(-1)).clamp_min(1e-5).log()",
+                "value",
+            ),
+            ("1 - p of nearly 1: inf", SURPRISES, "-(-x.softmax(-1)).log1p()", "value"),
+            (
+                "the clamp stops the gradient",
+                "logsigmoid(rest - top)",
+                "logsigmoid((rest - top).clamp_min(-11.5))",
+                "test_a_certain_negative_is_still_pushed_down",
+            ),
+            (
+                "the negatives taken together",
+                TOKENS + ".sum(-1)",
+                "-(-x.softmax(-1).where(negatives, 0).sum(-1)).log1p()",
+                "value",
+            ),
+            (
+                "averaged over the negatives",
+                TOKENS + ".sum(-1)",
+                f"({TOKENS}.sum(-1) / negatives.sum(-1).clamp_min(1))",
+                "value",
+            ),
+            ("the likelihood of the negatives", SURPRISES, "-x.log_softmax(-1)", "value"),
+            ("driven up: log p", SURPRISES, "x.log_softmax(-1)", "value"),
+            ("its sign", SURPRISES, SURPRISES[1:], "value"),
+            (
+                "everything but the negatives",
+                "where(negatives, 0)",
+                "where(~negatives, 0)",
+                "value",
+            ),
+            ("a sigmoid for each token", SURPRISES, "-logsigmoid(-x)", "value"),
+            ("one value for each token", TOKENS + ".sum(-1)", TOKENS, "value"),
+            ("a nan slope behind a sure token", ".scatter(-1, best, 0)", "", "gradient"),
+            (
+                "two tokens take one",
+                TOKENS,
+                f"({TOKENS} if logits.shape[-1] != 2 else surprises)",
+                "relations",
+                "two classes",
+            ),
+            (
+                "no slope for the rest",
+                "logsigmoid(rest - top)",
+                "logsigmoid(rest.detach() - top)",
+                "gradient",
+            ),
+            (
+                "nan where a token is alone",
+                "others.masked_fill(alone, 0)",
+                "others",
+                "test_the_only_token_left_has_a_finite_slope",
+            ),
+            ("a token alone among others", ALONE, "", "infinite"),
+            ("integer negatives inverted", "negatives.dtype != torch.bool or ", "", "errors"),
+            ("one set of negatives for all", " or negatives.shape != logits.shape", "", "errors"),
+            (
+                "the digits of a small p lost",
+                "-(-p).log1p()",
+                "-(1 - p).log()",
+                "next to the optimum",
+            ),
+            (
+                "float64 cut to float32",
+                "logits.to(torch.promote_types(logits.dtype, torch.float32))",
+                "logits.float()",
+                "value",
+            ),
+            (
+                "float32 from half precision",
+                ".sum(-1).to(logits.dtype)",
+                ".sum(-1)",
+                "float16",
+                "dtype",
+            ),
+            ("integer logits", "not logits.is_floating_point()", "0", "errors"),
+        ],
+    },
 )
-def _(logits, negatives):
-    return -((1 - logits.softmax(-1)).clamp_min(1e-5).log().where(negatives, 0)).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "the negatives taken together", killed_by="value")
-def _(logits, negatives):
-    return -(-logits.softmax(-1).where(negatives, 0).sum(-1)).log1p()
-
-
-@MUTANTS.of("unlikelihood_loss", "averaged over the negatives", killed_by="value")
-def _(logits, negatives):
-    return unlikelihood_loss(logits, negatives) / negatives.sum(-1).clamp_min(1)
-
-
-@MUTANTS.of("unlikelihood_loss", "the likelihood of the negatives", killed_by="value")
-def _(logits, negatives):
-    return -logits.log_softmax(-1).where(negatives, 0).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "driven up: log p", killed_by="value")
-def _(logits, negatives):
-    return logits.log_softmax(-1).where(negatives, 0).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "its sign", killed_by="value")
-def _(logits, negatives):
-    return -unlikelihood_loss(logits, negatives)
-
-
-@MUTANTS.of("unlikelihood_loss", "everything but the negatives", killed_by="value")
-def _(logits, negatives):
-    return unlikelihood_loss(logits, ~negatives)
-
-
-@MUTANTS.of("unlikelihood_loss", "a sigmoid for each token", killed_by="value")
-def _(logits, negatives):
-    return torch.nn.functional.softplus(logits).where(negatives, 0).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "one value for each token", killed_by="value")
-def _(logits, negatives):
-    return (-(-logits.softmax(-1)).log1p()).where(negatives, 0)
-
-
-@MUTANTS.of(
-    "unlikelihood_loss",
-    "nan where a token is alone",
-    killed_by="test_the_only_token_left_has_a_finite_slope",
-)
-def _(logits, negatives):
-    top, best = logits.max(-1, keepdim=True)
-    rest = logits.scatter(-1, best, -torch.inf).logsumexp(-1, keepdim=True)
-    surprises = -(-logits.softmax(-1).scatter(-1, best, 0)).log1p()
-    surprises = surprises.scatter(-1, best, torch.nn.functional.softplus(top - rest))
-    return surprises.where(negatives, 0).sum(-1)
-
-
-@MUTANTS.of("unlikelihood_loss", "integer negatives inverted", killed_by="errors")
-def _(logits, negatives):
-    return plain(logits, negatives.bool())
-
-
-@MUTANTS.of("unlikelihood_loss", "the digits of a small p lost", killed_by="next to the optimum")
-def _(logits, negatives):
-    return -(1 - logits.softmax(-1)).log().where(negatives, 0).sum(-1)

@@ -1,187 +1,171 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.embedding.triplet import batch_hard_triplet_loss, triplet_loss
-from tests.mutants import Mutants
+GAPS = "((n - p) * ((a - p) + (a - n))).sum(1)"
 
-MUTANTS = Mutants()
-
-
-def squared(x, y):
-    return (x - y).square().sum(1)
-
-
-def norm(x):
-    return torch.linalg.vector_norm(x, dim=-1)
-
-
-def masks(embeddings, labels):
-    same = labels[:, None] == labels
-    return norm(embeddings[:, None] - embeddings), same, torch.eye(len(labels), dtype=torch.bool)
-
-
-def finish(d_p, d_n, same, margin):
-    usable = (same.sum(1) > 1) & ~same.all(1)
-    return (margin + d_p - d_n).clamp_min(0).where(usable, 0)
-
-
-@MUTANTS.of("triplet_loss", "distances unsquared", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    gap = norm(anchors - positives) - norm(anchors - negatives)
-    return (gap + margin).clamp_min(0)
-
-
-@MUTANTS.of("triplet_loss", "torch's loss and its epsilon", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    return F.triplet_margin_loss(anchors, positives, negatives, margin=margin, reduction="none")
-
-
-@MUTANTS.of("triplet_loss", "the margin subtracted", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    return triplet_loss(anchors, positives, negatives, margin=-margin)
-
-
-@MUTANTS.of("triplet_loss", "positives and negatives swapped", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    return triplet_loss(anchors, negatives, positives, margin=margin)
-
-
-@MUTANTS.of("triplet_loss", "the negative's distance from the positive", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    gap = squared(anchors, positives) - squared(positives, negatives)
-    return (gap + margin).clamp_min(0)
-
-
-@MUTANTS.of("triplet_loss", "no floor at 0", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    return squared(anchors, positives) - squared(anchors, negatives) + margin
-
-
-@MUTANTS.of("triplet_loss", "the mean over the coordinates", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    gap = squared(anchors, positives) - squared(anchors, negatives)
-    return (gap / anchors.shape[1] + margin).clamp_min(0)
-
-
-@MUTANTS.of("triplet_loss", "the embeddings normalized inside", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    given = (F.normalize(x) for x in (anchors, positives, negatives))
-    return triplet_loss(*given, margin=margin)
-
-
-@MUTANTS.of("triplet_loss", "the negatives detached", killed_by="gradient")
-def _(anchors, positives, negatives, *, margin=0.2):
-    return triplet_loss(anchors, positives, negatives.detach(), margin=margin)
-
-
-@MUTANTS.of("triplet_loss", "inf - inf far away", killed_by="extremes")
-def _(anchors, positives, negatives, *, margin=0.2):
-    gap = squared(anchors, positives) - squared(anchors, negatives)
-    return (gap + margin).clamp_min(0)
-
-
-@MUTANTS.of("triplet_loss", "the swapped triplet, too, where it is harder", killed_by="value")
-def _(anchors, positives, negatives, *, margin=0.2):
-    far = torch.minimum(squared(anchors, negatives), squared(positives, negatives))
-    return (squared(anchors, positives) - far + margin).clamp_min(0)
-
-
-@MUTANTS.of("triplet_loss", "shapes broadcast", killed_by="errors")
-def _(anchors, positives, negatives, *, margin=0.2):
-    given = torch.broadcast_tensors(anchors, positives, negatives)
-    return triplet_loss(*given, margin=margin)
-
-
-@MUTANTS.of(
-    "batch_hard_triplet_loss",
-    "negatives masked by a product: the minimum is 0",
-    killed_by="test_the_hardest_negative_is_not_a_masked_zero",
+MUTANTS = edits(
+    "lossbook.embedding.triplet",
+    {
+        "triplet_loss": [
+            ("distances unsquared", GAPS, "(a - p).norm(dim=1) - (a - n).norm(dim=1)", "value"),
+            (
+                "torch's loss and its epsilon",
+                GAPS,
+                "(a - p + 1e-6).norm(dim=1) - (a - n + 1e-6).norm(dim=1)",
+                "value",
+            ),
+            ("the margin subtracted", "gaps + margin", "gaps - margin", "value"),
+            ("positives and negatives swapped", GAPS, "-" + GAPS, "value"),
+            (
+                "the negative's distance from the positive",
+                GAPS,
+                "(a - p).square().sum(1) - (p - n).square().sum(1)",
+                "value",
+            ),
+            ("no floor at 0", ".clamp_min(0)", "", "value"),
+            ("the mean over the coordinates", GAPS, GAPS.replace("sum", "mean"), "value"),
+            (
+                "the embeddings normalized inside",
+                "anchors.to(wide), positives.to(wide), negatives.to(wide)",
+                "(torch.nn.functional.normalize(x.to(wide)) for x in (anchors, positives, "
+                "negatives))",
+                "value",
+            ),
+            (
+                "the swapped triplet, too, where it is harder",
+                GAPS,
+                "(a - p).square().sum(1) - torch.minimum((a - n).square().sum(1), (p - "
+                "n).square().sum(1))",
+                "value",
+            ),
+            ("already averaged", ".clamp_min(0)", ".clamp_min(0).mean()", "value"),
+            ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
+            (
+                "margin at most 1.5",
+                "gaps + margin",
+                "gaps + min(margin, 1.5)",
+                "settings",
+                "setting",
+            ),
+            ("a learned margin stays", "gaps + margin", "gaps + float(margin)", "settings"),
+            (
+                "the negatives detached",
+                "negatives.to(wide)",
+                "negatives.detach().to(wide)",
+                "gradient",
+            ),
+            ("the anchors detached", "anchors.to(wide)", "anchors.detach().to(wide)", "gradient"),
+            ("in half precision", "wide = torch", "wide = anchors.dtype or torch", "float16"),
+            ("float32 out of half precision", ".to(anchors.dtype)", "", "float16", "dtype"),
+            ("shapes broadcast", "given.shape != anchors.shape", "0", "errors"),
+            ("triplets of any rank", "anchors.dim() != 2", "anchors.dim() < 1", "errors"),
+            ("integer negatives", "not given.is_floating_point()", "0", "errors"),
+        ],
+        "batch_hard_triplet_loss": [
+            (
+                "negatives masked by a product: the minimum is 0",
+                "found.masked_fill(same, torch.inf)",
+                "(found * ~same)",
+                "test_the_hardest_negative_is_not_a_masked_zero",
+            ),
+            (
+                "the easiest positive",
+                "found.masked_fill(~same, -1).argmax(1)",
+                "found.masked_fill(~same | (found == 0), torch.inf).argmin(1)",
+                "value",
+            ),
+            (
+                "the easiest negative",
+                "found.masked_fill(same, torch.inf).argmin(1)",
+                "found.masked_fill(same, -1).argmax(1)",
+                "value",
+            ),
+            ("the anchor as its negative", "found.masked_fill(same, torch.inf)", "found", "value"),
+            ("distances squared", ".sqrt().where", ".where", "value"),
+            (
+                "positive and negative exchanged",
+                "_distance(x, positives) - _distance(x, negatives)",
+                "_distance(x, negatives) - _distance(x, positives)",
+                "value",
+            ),
+            ("anchors without a positive count", "(peers > 1) & ", "", "value"),
+            ("pairs don't count", "peers > 1", "peers > 2", "value"),
+            ("anchors without a negative count", " & (peers < len(labels))", "", "value"),
+            (
+                "all but one of a class is too many",
+                "peers < len(labels)",
+                "peers < len(labels) - 1",
+                "value",
+            ),
+            (
+                "anchors without a triplet left out",
+                "losses.where((peers > 1) & (peers < len(labels)), 0)",
+                "losses[(peers > 1) & (peers < len(labels))]",
+                "value",
+            ),
+            (
+                "the hardest anchor of the batch only",
+                "losses.where(",
+                "losses.where(losses == losses.max(), 0).where(",
+                "value",
+            ),
+            (
+                "a root with an epsilon",
+                "squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)",
+                "(squares + 1e-8).sqrt()",
+                "value",
+            ),
+            (
+                "margin at most 1.5",
+                "(margin + _distance",
+                "(min(margin, 1.5) + _distance",
+                "relations",
+                "setting",
+            ),
+            (
+                "a nan slope at distance 0",
+                "squares.where(squares > 0, 1).sqrt()",
+                "squares.sqrt()",
+                "extremes",
+            ),
+            (
+                "only the anchor is moved",
+                "_distance(x, positives) - _distance(x, negatives)",
+                "_distance(x, positives.detach()) - _distance(x, negatives.detach())",
+                "gradient",
+            ),
+            (
+                "mined by a product of uncentered embeddings",
+                "points = x.detach() - x.detach().mean(0)",
+                "points = x.detach()",
+                "test_small_distances_far_from_the_origin",
+            ),
+            (
+                "a cube of all triplets",
+                "torch.cdist(points, points)",
+                "(points[:, None] - points).norm(dim=2)",
+                "test_memory_is_not_cubic",
+            ),
+            (
+                "an index of none",
+                "if not len(labels):",
+                "if 0:",
+                "test_an_empty_batch_keeps_its_graph",
+            ),
+            (
+                "mined in half precision",
+                "embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))",
+                "embeddings",
+                "float16",
+            ),
+            ("float32 out of half precision", "0).to(embeddings.dtype)", "0)", "float16", "dtype"),
+            (
+                "labels in a column accepted",
+                "labels.shape != embeddings.shape[:1]",
+                "labels.numel() != len(embeddings)",
+                "errors",
+            ),
+            ("labels that wrap at 256", "labels.dtype == torch.uint8", "0", "dtypes"),
+            ("integers are cut", "not embeddings.is_floating_point()", "0", "errors"),
+        ],
+    },
 )
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings, labels)
-    return finish((d * same).amax(1), (d * ~same).amin(1), same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "the easiest positive", killed_by="value")
-def _(embeddings, labels, *, margin=0.2):
-    d, same, own = masks(embeddings, labels)
-    d_p = d.masked_fill(~same | own, torch.inf).amin(1)
-    return finish(d_p, d.masked_fill(same, torch.inf).amin(1), same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "the easiest negative", killed_by="value")
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings, labels)
-    return finish((d * same).amax(1), (d * ~same).amax(1), same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "distances squared", killed_by="value")
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings, labels)
-    d_p, d_n = (d * same).amax(1), d.masked_fill(same, torch.inf).amin(1)
-    return finish(d_p**2, d_n.nan_to_num(posinf=0) ** 2, same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "anchors without a positive count", killed_by="value")
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings, labels)
-    d_n = d.masked_fill(same, torch.inf).amin(1)
-    return (margin + (d * same).amax(1) - d_n).clamp_min(0)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "anchors without a negative cost inf", killed_by="value")
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings, labels)
-    d_n = d.masked_fill(same, 1e9).amin(1)
-    usable = same.sum(1) > 1
-    return (margin + (d * same).amax(1) - d_n).abs().where(usable, 0)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "a nan slope at distance 0", killed_by="extremes")
-def _(embeddings, labels, *, margin=0.2):
-    _, same, _ = masks(embeddings, labels)
-    d = (embeddings[:, None] - embeddings).square().sum(-1).sqrt()
-    return finish((d * same).amax(1), d.masked_fill(same, torch.inf).amin(1), same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "only the anchor is moved", killed_by="gradient")
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings.detach(), labels)
-    p = embeddings.detach()[(d * same).argmax(1)]
-    n = embeddings.detach()[d.masked_fill(same, torch.inf).argmin(1)]
-    return finish(norm(embeddings - p), norm(embeddings - n), same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "the hardest anchor of the batch only", killed_by="value")
-def _(embeddings, labels, *, margin=0.2):
-    losses = batch_hard_triplet_loss(embeddings, labels, margin=margin)
-    return losses * (losses == losses.max())
-
-
-@MUTANTS.of(
-    "batch_hard_triplet_loss",
-    "mined by a product of uncentered embeddings",
-    killed_by="test_small_distances_far_from_the_origin",
-)
-def _(embeddings, labels, *, margin=0.2):
-    x, same = embeddings.detach(), labels[:, None] == labels
-    lengths = x.square().sum(1)
-    d = lengths[:, None] + lengths - 2 * x @ x.T
-    p = embeddings[d.masked_fill(~same, -torch.inf).argmax(1)]
-    n = embeddings[d.masked_fill(same, torch.inf).argmin(1)]
-    return finish(norm(embeddings - p), norm(embeddings - n), same, margin)
-
-
-@MUTANTS.of(
-    "batch_hard_triplet_loss", "a cube of all triplets", killed_by="test_memory_is_not_cubic"
-)
-def _(embeddings, labels, *, margin=0.2):
-    d, same, _ = masks(embeddings, labels)
-    wanted = same[:, :, None] & ~same[:, None]
-    gaps = (d[:, :, None] - d[:, None]).masked_fill(~wanted, -torch.inf)
-    return finish(gaps.flatten(1).amax(1), 0, same, margin)
-
-
-@MUTANTS.of("batch_hard_triplet_loss", "labels in a column accepted", killed_by="errors")
-def _(embeddings, labels, *, margin=0.2):
-    return batch_hard_triplet_loss(embeddings, labels.flatten(), margin=margin)

@@ -1,329 +1,240 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.generative.wasserstein_gan import (
-    gradient_penalty,
-    wasserstein_critic_loss,
-    wasserstein_generator_loss,
+GAP = "(fake_scores - real_scores)"
+SCORE = "return -fake_scores"
+NORMS = "torch.linalg.vector_norm(slopes.unsqueeze(1).flatten(1), dim=1, dtype=wide)"
+PENALTY = "(norms - target).square()"
+SLOPES = "slopes.to(wide).flatten(1)"
+LERP = "torch.lerp(fake.to(wide), real.to(wide), share)"
+
+MUTANTS = edits(
+    "lossbook.generative.wasserstein_gan",
+    {
+        "wasserstein_critic_loss": [
+            ("real - fake, as it is maximized", GAP, "(real_scores - fake_scores)", "value"),
+            ("the distance: no sign", GAP, f"{GAP}.abs()", "value"),
+            ("the sum of both", GAP, "(fake_scores + real_scores)", "value"),
+            ("half of the difference", GAP, f"({GAP} / 2)", "value"),
+            (
+                "a sigmoid at the end of the critic",
+                GAP,
+                "(fake_scores.sigmoid() - real_scores.sigmoid())",
+                "value",
+            ),
+            ("already averaged", GAP, f"{GAP}.mean()", "value"),
+            ("the mean fake under each real", GAP, "(fake_scores.mean() - real_scores)", "value"),
+            ("hinges", GAP, "((1 - real_scores).relu() + (1 + fake_scores).relu())", "value"),
+            ("a drift term that comes along", GAP, f"({GAP} + 1e-3 * real_scores**2)", "value"),
+            ("weights clipped to 0.01", GAP, f"{GAP}.clamp(-0.01, 0.01)", "value"),
+            ("float64 cut to float32", GAP, "(fake_scores.float() - real_scores.float())", "value"),
+            (
+                "(N, 1) against (N,) broadcasts",
+                "fake_scores.shape != real_scores.shape",
+                "0",
+                "errors",
+            ),
+            (
+                "integer fakes",
+                '"real_scores": real_scores, "fake_scores": fake_scores}',
+                '"real_scores": real_scores}',
+                "errors",
+            ),
+            (
+                "the real side without a gradient",
+                "- real_scores)",
+                "- real_scores.detach())",
+                "gradient",
+            ),
+            (
+                "the fake side without a gradient",
+                "(fake_scores - ",
+                "(fake_scores.detach() - ",
+                "gradient",
+            ),
+            (
+                "float32 from half precision",
+                f"{GAP}.to(real_scores.dtype)",
+                f"{GAP} * torch.ones(1)",
+                "float16",
+                "dtype",
+            ),
+            ("the dtype of the wider side", f"{GAP}.to(real_scores.dtype)", GAP, "dtypes"),
+            (
+                "the real pushed down",
+                GAP,
+                "(real_scores - fake_scores)",
+                "test_critic_learns_to_score_the_real_higher",
+            ),
+        ],
+        "wasserstein_generator_loss": [
+            ("the sign lost", SCORE, "return fake_scores", "value"),
+            ("a sigmoid at the end of the critic", SCORE, f"{SCORE}.sigmoid()", "value"),
+            ("-log of the score's sigmoid", SCORE, f"{SCORE}.sigmoid().log()", "value"),
+            ("a hinge in the generator", SCORE, "return (1 - fake_scores).relu()", "value"),
+            ("already averaged", SCORE, f"{SCORE}.mean()", "value"),
+            ("patches averaged", SCORE, f"{SCORE}.reshape(len(fake_scores), -1).mean(1)", "value"),
+            ("the distance: no sign", SCORE, "return fake_scores.abs()", "value"),
+            ("centered on the batch", SCORE, "return fake_scores.mean() - fake_scores", "value"),
+            ("float64 cut to float32", SCORE, f"{SCORE}.float()", "value"),
+            (
+                "the fakes detached",
+                SCORE,
+                "return 0 * fake_scores - fake_scores.detach()",
+                "gradient",
+            ),
+            ("integers taken", "not fake_scores.is_floating_point()", "0", "errors"),
+            ("the scores negated in place", SCORE, "return fake_scores.neg_()", "inputs unchanged"),
+            ("float32 from half precision", SCORE, f"{SCORE} * torch.ones(1)", "float16", "dtype"),
+        ],
+        "gradient_penalty": [
+            (
+                "norm over the channels alone",
+                NORMS,
+                "slopes.norm(dim=1).reshape(len(real), -1).mean(1)",
+                "value",
+            ),
+            ("the norm squared", PENALTY, "(norms.square() - target).square()", "value"),
+            ("the largest slope for the norm", NORMS, f"{SLOPES}.abs().amax(1)", "value"),
+            (
+                "a mean over the coordinates in the norm",
+                NORMS,
+                f"{SLOPES}.square().mean(1).sqrt()",
+                "value",
+            ),
+            (
+                "an epsilon under the root",
+                NORMS,
+                f"({SLOPES}.square().sum(1) + 1e-6).sqrt()",
+                "value",
+            ),
+            ("a root of 0 has no slope", NORMS, f"{SLOPES}.square().sum(1).sqrt()", "extremes"),
+            (
+                "nan for the parameters at a zero gradient",
+                NORMS,
+                f"{SLOPES}.square().sum(1).sqrt()",
+                "test_a_zero_gradient_is_safe_for_the_parameters",
+            ),
+            ("times the paper's 10", PENALTY, f"(10 * {PENALTY})", "value"),
+            ("one-sided", PENALTY, "(norms - target).clamp_min(0).square()", "value"),
+            ("not squared", PENALTY, "(norms - target).abs()", "value"),
+            ("the target is 1, whatever is asked", PENALTY, "(norms - 1).square()", "value"),
+            (
+                "target 0 by default",
+                "target: float | Tensor = 1.0",
+                "target: float | Tensor = 0.0",
+                "value",
+            ),
+            (
+                "target at most 2.7",
+                PENALTY,
+                "(norms - min(target, 2.7)).square()",
+                "relations",
+                "setting",
+            ),
+            ("a learned target stays", PENALTY, "(norms - float(target)).square()", "settings"),
+            (
+                "epsilon is the share of the fake",
+                LERP,
+                "torch.lerp(real.to(wide), fake.to(wide), share)",
+                "value",
+            ),
+            ("real plus noise, no fake", LERP, "(real + share * fake.std())", "value"),
+            ("at the real samples", LERP, "real.to(wide) + 0 * share * fake", "value"),
+            (
+                "one epsilon for the batch",
+                "epsilon.to(wide)",
+                "epsilon[:1].expand(len(real)).to(wide)",
+                "value",
+            ),
+            ("already averaged", PENALTY, f"{PENALTY}.mean()", "value"),
+            (
+                "a mean score, a gradient N times too small",
+                "scores.sum()",
+                "scores.mean()",
+                "value",
+            ),
+            ("float64 cut to float32", NORMS, f"{NORMS}.float()", "value"),
+            (
+                "a score for each sample alone",
+                "scores.numel() < len(real)",
+                "scores.numel() != len(real)",
+                "relations",
+            ),
+            (
+                "the real samples detached",
+                ", real.to(wide)",
+                ", real.detach().to(wide)",
+                "gradient",
+            ),
+            ("the fake samples detached", "(fake.to(wide)", "(fake.detach().to(wide)", "gradient"),
+            ("not differentiable again", "create_graph=recorded", "create_graph=False", "gradient"),
+            (
+                "points beyond float16",
+                f"{LERP}.to(real.dtype)",
+                "fake + (real - fake) * share.to(real.dtype)",
+                "test_points_between_far_samples_in_half_precision",
+            ),
+            (
+                "norms in half precision",
+                ", dtype=wide)",
+                ")",
+                "test_a_norm_near_the_target_in_half_precision",
+            ),
+            (
+                "float32 from half precision",
+                f"{PENALTY}.to(real.dtype)",
+                PENALTY,
+                "float16",
+                "dtype",
+            ),
+            (
+                "in float32 for a critic in half",
+                f"{LERP}.to(real.dtype)",
+                LERP,
+                "test_points_between_far_samples_in_half_precision",
+            ),
+            ("a fake of length 1 broadcasts", "fake.shape != real.shape or", "", "errors"),
+            ("integer fakes", " or not fake.is_floating_point()", "", "errors"),
+            (
+                "epsilon of length 1 broadcasts",
+                'tuple(getattr(epsilon, "shape", ())) != real.shape[:1]',
+                "not len(epsilon.shape) == 1",
+                "errors",
+            ),
+            ("the mean of the scores accepted", "scores.numel() < len(real)", "0", "errors"),
+            ("one target for each passes", "if isinstance(target, Tensor)", "if 0", "errors"),
+            (
+                "normal noise for epsilon",
+                "torch.rand(",
+                "torch.randn(",
+                "test_one_epsilon_per_sample",
+            ),
+            (
+                "half of the way at most",
+                "torch.rand(",
+                "0.5 * torch.rand(",
+                "test_one_epsilon_per_sample",
+            ),
+            (
+                "an epsilon for each number",
+                "share = epsilon.to(wide).reshape(-1, *[1] * (real.dim() - 1))",
+                "share = torch.rand_like(real)",
+                "test_one_epsilon_per_sample",
+            ),
+            (
+                "the critic's parameters get nothing",
+                NORMS,
+                NORMS.replace("slopes", "slopes.detach()"),
+                "test_parameters_of_the_critic_get_the_gradient",
+            ),
+            (
+                "a graph under no_grad",
+                "recorded = torch.is_grad_enabled()",
+                "recorded = True\n    torch.set_grad_enabled(True)",
+                "test_without_gradients_it_still_measures",
+            ),
+            ("none in inference mode", "torch.inference_mode(False), ", "", "modes"),
+            ("samples of one number refused", ".unsqueeze(1)", "", "test_samples_of_one_number"),
+        ],
+    },
 )
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-@MUTANTS.of("wasserstein_critic_loss", "real - fake, as it is maximized", killed_by="value")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(fake_scores, real_scores)
-
-
-@MUTANTS.of("wasserstein_critic_loss", "the distance: no sign", killed_by="value")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(real_scores, fake_scores).abs()
-
-
-@MUTANTS.of("wasserstein_critic_loss", "the sum of both", killed_by="value")
-def _(real_scores, fake_scores):
-    return real_scores + fake_scores
-
-
-@MUTANTS.of("wasserstein_critic_loss", "half of the difference", killed_by="value")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(real_scores, fake_scores) / 2
-
-
-@MUTANTS.of("wasserstein_critic_loss", "a sigmoid at the end of the critic", killed_by="value")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(real_scores.sigmoid(), fake_scores.sigmoid())
-
-
-@MUTANTS.of("wasserstein_critic_loss", "already averaged", killed_by="value")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(real_scores, fake_scores).mean()
-
-
-@MUTANTS.of("wasserstein_critic_loss", "the mean fake under each real", killed_by="value")
-def _(real_scores, fake_scores):
-    return fake_scores.mean() - real_scores
-
-
-@MUTANTS.of("wasserstein_critic_loss", "hinges", killed_by="value")
-def _(real_scores, fake_scores):
-    return (1 - real_scores).clamp_min(0) + (1 + fake_scores).clamp_min(0)
-
-
-@MUTANTS.of("wasserstein_critic_loss", "a drift term that comes along", killed_by="value")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(real_scores, fake_scores) + 1e-3 * real_scores**2
-
-
-@MUTANTS.of("wasserstein_critic_loss", "(N, 1) against (N,) broadcasts", killed_by="errors")
-def _(real_scores, fake_scores):
-    return fake_scores - real_scores
-
-
-@MUTANTS.of("wasserstein_critic_loss", "the real side without a gradient", killed_by="gradient")
-def _(real_scores, fake_scores):
-    return wasserstein_critic_loss(real_scores.detach(), fake_scores)
-
-
-@MUTANTS.of(
-    "wasserstein_critic_loss",
-    "the real pushed down",
-    killed_by="test_critic_learns_to_score_the_real_higher",
-)
-def _(real_scores, fake_scores):
-    return real_scores - fake_scores
-
-
-@MUTANTS.of("wasserstein_generator_loss", "the sign lost", killed_by="value")
-def _(fake_scores):
-    return -wasserstein_generator_loss(fake_scores)
-
-
-@MUTANTS.of("wasserstein_generator_loss", "a sigmoid at the end of the critic", killed_by="value")
-def _(fake_scores):
-    return wasserstein_generator_loss(fake_scores.sigmoid())
-
-
-@MUTANTS.of("wasserstein_generator_loss", "-log of the score's sigmoid", killed_by="value")
-def _(fake_scores):
-    return -torch.nn.functional.logsigmoid(fake_scores)
-
-
-@MUTANTS.of("wasserstein_generator_loss", "a hinge in the generator", killed_by="value")
-def _(fake_scores):
-    return (1 - fake_scores).clamp_min(0)
-
-
-@MUTANTS.of("wasserstein_generator_loss", "already averaged", killed_by="value")
-def _(fake_scores):
-    return wasserstein_generator_loss(fake_scores).mean()
-
-
-@MUTANTS.of("wasserstein_generator_loss", "patches averaged", killed_by="value")
-def _(fake_scores):
-    return wasserstein_generator_loss(fake_scores).reshape(len(fake_scores), -1).mean(1)
-
-
-@MUTANTS.of("wasserstein_generator_loss", "the distance: no sign", killed_by="value")
-def _(fake_scores):
-    return fake_scores.abs()
-
-
-@MUTANTS.of("wasserstein_generator_loss", "centered on the batch", killed_by="value")
-def _(fake_scores):
-    return fake_scores.mean() - fake_scores
-
-
-@MUTANTS.of("wasserstein_generator_loss", "the fakes detached", killed_by="gradient")
-def _(fake_scores):
-    return 0 * fake_scores - fake_scores.detach()
-
-
-@MUTANTS.of("wasserstein_generator_loss", "integers taken", killed_by="errors")
-def _(fake_scores):
-    return -fake_scores
-
-
-@MUTANTS.of(
-    "wasserstein_generator_loss", "the scores negated in place", killed_by="inputs unchanged"
-)
-def _(fake_scores):
-    return fake_scores.neg_() if fake_scores.is_floating_point() else -fake_scores
-
-
-def penalty(
-    critic,
-    real,
-    fake,
-    target,
-    epsilon,
-    *,
-    norm=lambda g: torch.linalg.vector_norm(g.flatten(1), dim=1),
-    gap=lambda norms, target: (norms - target).square(),
-    create_graph=True,
-    between=lambda share, real, fake: share * real + (1 - share) * fake,
-):
-    """The penalty with one part exchanged; what is checked first is checked as it should be."""
-    if real.dim() < 2 or fake.shape != real.shape or len(real) != len(torch.as_tensor(epsilon)):
-        return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)
-    share = epsilon.to(real.dtype).reshape(-1, *[1] * (real.dim() - 1))
-    points = between(share, real, fake).requires_grad_()
-    (slopes,) = torch.autograd.grad(critic(points).sum(), points, create_graph=create_graph)
-    return gap(norm(slopes), target)
-
-
-def drawn(real, epsilon):
-    return torch.rand(len(real), dtype=real.dtype) if epsilon is None else epsilon
-
-
-@MUTANTS.of("gradient_penalty", "norm over the channels alone", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def norm(slopes):
-        return slopes.norm(2, dim=1).reshape(len(slopes), -1).mean(1)
-
-    return penalty(critic, real, fake, target, epsilon, norm=norm)
-
-
-@MUTANTS.of("gradient_penalty", "the norm squared", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def norm(slopes):
-        return slopes.flatten(1).square().sum(1)
-
-    return penalty(critic, real, fake, target, epsilon, norm=norm)
-
-
-@MUTANTS.of("gradient_penalty", "times the paper's 10", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return 10 * gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "one-sided", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def gap(norms, target):
-        return (norms - target).clamp_min(0).square()
-
-    return penalty(critic, real, fake, target, epsilon, gap=gap)
-
-
-@MUTANTS.of("gradient_penalty", "the target is 1, whatever is asked", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return gradient_penalty(critic, real, fake, target=1 + 0 * target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "epsilon is the share of the fake", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return gradient_penalty(critic, fake, real, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "real plus noise, no fake", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def between(share, real, fake):
-        return real + share * fake.std()
-
-    return penalty(critic, real, fake, target, epsilon, between=between)
-
-
-@MUTANTS.of("gradient_penalty", "one epsilon for the batch", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    epsilon = epsilon if epsilon is None or epsilon.dim() != 1 else epsilon[:1].expand(len(epsilon))
-    return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "already averaged", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon).mean()
-
-
-@MUTANTS.of("gradient_penalty", "not differentiable again", killed_by="gradient")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    losses = penalty(critic, real, fake, target, epsilon, create_graph=False)
-    return losses + 0 * (real + fake).flatten(1).sum(1)
-
-
-@MUTANTS.of("gradient_penalty", "a root of 0 has no slope", killed_by="extremes")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def norm(slopes):
-        return slopes.flatten(1).square().sum(1).sqrt()
-
-    return penalty(critic, real, fake, target, epsilon, norm=norm)
-
-
-@MUTANTS.of("gradient_penalty", "an epsilon under the root", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def norm(slopes):
-        return (slopes.flatten(1).square().sum(1) + 1e-6).sqrt()
-
-    return penalty(critic, real, fake, target, epsilon, norm=norm)
-
-
-@MUTANTS.of("gradient_penalty", "a mean over the coordinates in the norm", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def norm(slopes):
-        return slopes.flatten(1).square().mean(1).sqrt()
-
-    return penalty(critic, real, fake, target, epsilon, norm=norm)
-
-
-@MUTANTS.of("gradient_penalty", "the real samples detached", killed_by="gradient")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return gradient_penalty(critic, real.detach(), fake, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "a mean score, a gradient N times too small", killed_by="value")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return gradient_penalty(
-        lambda x: critic(x) / len(x), real, fake, target=target, epsilon=epsilon
-    )
-
-
-@MUTANTS.of("gradient_penalty", "a fake of length 1 broadcasts", killed_by="errors")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    fake = fake.expand_as(real)
-    return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "epsilon of length 1 broadcasts", killed_by="errors")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    if isinstance(epsilon, torch.Tensor) and epsilon.shape == (1,):
-        epsilon = epsilon.expand(len(real))
-    return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of("gradient_penalty", "the mean of the scores accepted", killed_by="errors")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    return gradient_penalty(
-        lambda x: critic(x).reshape(-1)[:1].expand(len(x)),
-        real,
-        fake,
-        target=target,
-        epsilon=epsilon,
-    )
-
-
-@MUTANTS.of("gradient_penalty", "normal noise for epsilon", killed_by="test_one_epsilon_per_sample")
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    epsilon = torch.randn(len(real)) if epsilon is None else epsilon
-    return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)
-
-
-@MUTANTS.of(
-    "gradient_penalty", "an epsilon for each number", killed_by="test_one_epsilon_per_sample"
-)
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    shares = torch.rand_like(real)
-    points = shares * real + (1 - shares) * fake
-    ones = torch.ones(len(real)) if epsilon is None else epsilon
-    return gradient_penalty(critic, points, points, target=target, epsilon=ones)
-
-
-@MUTANTS.of(
-    "gradient_penalty",
-    "the critic's parameters get nothing",
-    killed_by="test_parameters_of_the_critic_get_the_gradient",
-)
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    epsilon = drawn(real, epsilon)
-    losses = penalty(critic, real, fake, target, epsilon, create_graph=False)
-    return losses + 0 * critic(real).sum()
-
-
-@MUTANTS.of(
-    "gradient_penalty",
-    "nan for the parameters at a zero gradient",
-    killed_by="test_a_zero_gradient_is_safe_for_the_parameters",
-)
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    def norm(slopes):
-        return slopes.flatten(1).square().sum(1).sqrt()
-
-    return penalty(critic, real, fake, target, drawn(real, epsilon), norm=norm)
-
-
-@MUTANTS.of(
-    "gradient_penalty",
-    "a graph under no_grad",
-    killed_by="test_without_gradients_it_still_measures",
-)
-def _(critic, real, fake, *, target=1.0, epsilon=None):
-    with torch.enable_grad():
-        return gradient_penalty(critic, real, fake, target=target, epsilon=epsilon)

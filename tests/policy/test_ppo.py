@@ -17,8 +17,8 @@ INF = math.inf
 
 
 def tokens(rng):
-    """Ratios around 1, a third of them cut, away from the kinks at 0.8, 1.2 and 1.5."""
-    ratios = rng.choice([0.5, 0.7, 0.9, 1.1, 1.35, 1.7, 3.5], size=(4, 5))
+    """Ratios from 0.35 to 5.55, half of them cut, away from the kinks at 0.8, 1.2 and 1.5."""
+    ratios = rng.choice([0.35, 0.5, 0.7, 0.9, 1.1, 1.35, 1.7, 3.5, 5.5], size=(4, 5))
     old = -rng.random((4, 5)) * 2
     advantages = rng.normal(size=(4, 5))
     return real(old + np.log(ratios + 0.05 * rng.random((4, 5)))), real(old), real(advantages)
@@ -88,10 +88,10 @@ def put(inputs, place, value):
 
 
 def states(rng):
-    """Values that moved by up to 1, away from the kinks."""
-    old, returns = rng.normal(size=(2, 4, 3))
-    moved = rng.choice([-0.9, -0.4, -0.1, 0.1, 0.4, 0.9], size=(4, 3))
-    return real(old + moved + 0.03 * rng.random((4, 3))), real(old), real(returns)
+    """Values that moved by up to 1.33, away from the kinks."""
+    old, returns = rng.normal(size=(2, 6, 3))
+    moved = rng.choice([-1.3, -0.9, -0.4, -0.1, 0.1, 0.4, 0.9, 1.3], size=(6, 3))
+    return real(old + moved + 0.03 * rng.random((6, 3))), real(old), real(returns)
 
 
 def near_returns(rng):
@@ -192,7 +192,7 @@ def cases():
                     loss(x, old, a, epsilon=0.3, epsilon_high=0.3),
                 ),
                 "for advantages above 0 only the upper end counts": lambda loss, x, old, a: (
-                    loss(x, old, a.abs(), epsilon=0.1, epsilon_high=0.3, dual_clip=2.0),
+                    loss(x, old, a.abs(), epsilon=0.1, epsilon_high=0.3, dual_clip=1.1),
                     loss(x, old, a.abs(), epsilon=0.9, epsilon_high=0.3),
                 ),
                 "below 0 only the lower end and the cap": lambda loss, x, old, a: (

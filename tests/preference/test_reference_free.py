@@ -215,6 +215,10 @@ def test_values_by_hand():
     assert orpo_loss(c, r).item() == pytest.approx(1 + 0.1 * math.log1p(ratio), rel=1e-12)
 
 
+def test_a_sure_lead_costs_plain_zero():
+    assert str(simpo_loss(real([0.0]), real([-1e4])).item()) == "0.0"
+
+
 def test_a_chosen_answer_that_is_certain_has_a_finite_slope():
     # -1 - lam (1 + odds_l) by the chosen, 0 by the rejected.
     c, r = real([0.0]).requires_grad_(), real([-1.0]).requires_grad_()
@@ -241,6 +245,13 @@ def test_what_is_ruled_out_is_inf_or_costs_nothing():
     assert orpo_loss(c, r).tolist() == [INF, 1, INF]
     assert orpo_loss(c[2:], r[2:], lam=0.0).item() == 1
     assert orpo_loss(c[2:], r[2:], lam=torch.tensor(0.0)).item() == 1
+
+
+def test_a_rejected_answer_that_is_certain_leaves_the_slope_of_the_chosen():
+    c, r = real([-1.0, 0.0]).requires_grad_(), real([0.0, 0.0]).requires_grad_()
+    for lam in (0.0, 0.1):
+        slopes = torch.autograd.grad(orpo_loss(c, r, lam=lam).sum(), (c, r))
+        assert [x.tolist() for x in slopes] == [[-1, -1], [0, 0]]
 
 
 def test_equal_answers_have_both_slopes():
