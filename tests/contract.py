@@ -626,7 +626,7 @@ def check_gradient(case: Case, _: Options) -> dict[str, Part]:
                 raise AssertionError(f"{error}, at {where}") from None
 
     def detached(measure: Measure) -> None:
-        for where, inputs, settings in case.draws(1):
+        for where, inputs, settings in case.draws(5):
             leaves = {
                 i: each(lambda x: x.clone().requires_grad_(is_floating(x)), inputs[i])
                 for i in range(len(inputs))
