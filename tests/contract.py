@@ -1426,15 +1426,15 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
 
     parts: dict[str, Part] = {"ranges": named}
     if case.ranges:
+        several = {*(case.classes or {}), *(case.batch or ())}
+        single = [name for name in case.ranges if name not in several]
+        parts |= {f"shape of {name}": partial(shaped, name) for name in single}
         parts |= {"numbers": drawn, "tensors": tensors_instead, "dtypes": dtypes}
         parts |= {f"gradient of {name}": partial(slopes, name) for name in case.ranges}
         if "compile" not in case.exempt:
             parts["one graph"] = one_graph
         if "vmap" not in case.exempt:
             parts["vmap"] = mapped
-        several = {*(case.classes or {}), *(case.batch or ())}
-        single = [name for name in case.ranges if name not in several]
-        parts |= {f"shape of {name}": partial(shaped, name) for name in single}
     return parts
 
 

@@ -63,6 +63,7 @@ MUTANTS = edits(
                 "setting",
             ),
             ("a learned gamma is cut off", "miss**gamma", "miss ** float(gamma)", "settings"),
+            ("a tensor of two gammas", "if gamma.dim()", "if gamma.dim() > 1", "settings"),
             ("alpha of the predicted class", "(wide)[labels]", "(wide)[logits.argmax(1)]", "value"),
             (
                 "alpha normalized",

@@ -134,6 +134,7 @@ MUTANTS = edits(
                 "settings",
             ),
             ("a learned lam is cut off", "** lam", "** float(lam)", "settings"),
+            ("a tensor of two betas", "if setting.dim()", "if setting.dim() > 1", "settings"),
             ("one target for all", "target_offsets.shape != offsets.shape", "0", "errors"),
             ("boxes of five numbers", "offsets.shape[1] != 4 or ", "", "errors"),
             (

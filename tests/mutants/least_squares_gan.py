@@ -17,6 +17,7 @@ SHARED = [
         "change.clone()",
         "modes",
     ),
+    ("codes of shape (2,)", "and setting.dim()", "and setting.dim() > 1", "settings"),
     ("compiled code squares only", "_HalfSquare.forward if", "torch.square if", "compile"),
 ]
 MUTANTS = edits(

@@ -35,6 +35,7 @@ MUTANTS = edits(
                 "settings",
                 "setting",
             ),
+            ("a tensor of two z_weights", "if z_weight.dim()", "if z_weight.dim() > 1", "settings"),
             (
                 "log Z detached",
                 "(losses + own).square()",
