@@ -626,7 +626,7 @@ def check_gradient(case: Case, _: Options) -> dict[str, Part]:
                 raise AssertionError(f"{error}, at {where}") from None
 
     def detached(measure: Measure) -> None:
-        for where, inputs, settings in case.draws(1):
+        for where, inputs, settings in case.draws(5):
             leaves = {
                 i: each(lambda x: x.clone().requires_grad_(is_floating(x)), inputs[i])
                 for i in range(len(inputs))
@@ -1425,15 +1425,15 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
 
     parts: dict[str, Part] = {"ranges": named}
     if case.ranges:
+        several = {*(case.classes or {}), *(case.batch or ())}
+        single = [name for name in case.ranges if name not in several]
+        parts |= {f"shape of {name}": partial(shaped, name) for name in single}
         parts |= {"numbers": drawn, "tensors": tensors_instead, "dtypes": dtypes}
         parts |= {f"gradient of {name}": partial(slopes, name) for name in case.ranges}
         if "compile" not in case.exempt:
             parts["one graph"] = one_graph
         if "vmap" not in case.exempt:
             parts["vmap"] = mapped
-        several = {*(case.classes or {}), *(case.batch or ())}
-        single = [name for name in case.ranges if name not in several]
-        parts |= {f"shape of {name}": partial(shaped, name) for name in single}
     return parts
 
 

@@ -365,6 +365,12 @@ def test_gradient_is_finite_where_the_power_of_a_sigmoid_has_none():
     assert slope.isfinite().all()
 
 
+def test_a_sure_answer_keeps_its_digits():
+    # 1 - p_t = 1e-12, nearly.
+    loss = focal_loss(real([[math.log(1e12), 0.0]]), integer([0]), gamma=0.5)
+    assert loss.item() == pytest.approx(1e-18, rel=1e-9, abs=0)
+
+
 def test_alpha_zero_counts():
     # alpha 0 takes the positives away; it isn't "no alpha".
     losses = sigmoid_focal_loss(real([0.0, 0.0]), real([1.0, 0.0]), alpha=0.0)

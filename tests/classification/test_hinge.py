@@ -150,6 +150,7 @@ def two_classes(binary):
 BINARY = {
     "right by 1e4": (real([1e4, -1e4]), real([1.0, -1.0])),
     "wrong by 1e4": (real([-1e4, 1e4]), real([1.0, -1.0])),
+    "right by 1e200": (real([1e200]), real([1.0])),
     "at the kink": (real([1.0, -1.0]), real([1.0, -1.0])),
     "one ulp around the kink": (real([1 - 2**-53, 1 + 2**-52]), real([1.0, 1.0])),
     "zero": (real([0.0, 0.0]), real([1.0, -1.0])),

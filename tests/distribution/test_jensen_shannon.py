@@ -350,3 +350,11 @@ def test_every_dim_of_every_rank(dim):
     x, t = dense(np.random.default_rng(0))
     for loss in (generalized_jsd, total_variation_distance):
         torch.testing.assert_close(loss(x.movedim(1, dim), t.movedim(1, dim), dim=dim), loss(x, t))
+
+
+def test_rounding_leaves_nothing_below_0():
+    rng = np.random.default_rng(0)
+    target = torch.from_numpy(rng.normal(size=(2000, 3))).float()
+    logits = target + 1e-6 * torch.from_numpy(rng.normal(size=(2000, 3))).float()
+    for beta in (0.1, 0.5, 0.9):
+        assert (generalized_jsd(logits, target, beta=beta) >= 0).all()

@@ -184,6 +184,8 @@ def cases():
             facts={"chance": (ONE_POINT, 1.0), "range": (0.0, 2.0), "convex": False},
             **COMMON
             | {
+                # Steep, or its least value would be sigmoid(-5).
+                "near": lambda rng: (near(rng)[0], real(60.0), real(-30.0)),
                 "adversarial": ADVERSARIAL
                 | {
                     "perfect, steep": (PERFECT[0], real(100.0), real(0.0)),
@@ -192,7 +194,7 @@ def cases():
                         real(99.0),
                         real(0.0),
                     ),
-                }
+                },
             },
         ),
     ]
@@ -310,3 +312,11 @@ def test_a_certain_answer_keeps_its_digits():
     x = torch.eye(2)[:, None].expand(2, 3, 2)
     losses = ge2e_softmax_loss(x, 25.0, 0.0)
     assert losses.flatten().tolist() == pytest.approx([math.exp(-25)] * 6, rel=1e-4)
+
+
+def test_autocast_rounds_no_cosine():
+    x, w, b = (z.float() for z in utterances(np.random.default_rng(0)))
+    for loss in (ge2e_softmax_loss, ge2e_contrast_loss):
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = loss(x, w, b)
+        assert torch.allclose(rounded, loss(x, w, b), rtol=1e-5)

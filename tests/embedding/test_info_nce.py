@@ -284,6 +284,10 @@ def test_cold_and_certain():
     for loss in (info_nce, nt_xent):
         assert loss(*PERFECT, temperature=1e-3).tolist() == [0] * len(loss(*PERFECT))
     assert info_nce(*WORST, temperature=1e-3).tolist() == [2000, 2000]
+    # All that there is to choose from is opposite: nothing stands in for it.
+    x = torch.ones(2, 3)
+    assert info_nce(x, -x, temperature=1e-3).tolist() == pytest.approx([math.log(2)] * 2)
+    assert nt_xent(x[:1], -x[:1], temperature=1e-3).tolist() == [0, 0]
 
 
 def test_half_precision_is_only_rounding():
@@ -304,7 +308,7 @@ def test_a_certain_answer_keeps_its_digits():
 
 
 def test_wider_second_views_are_not_rounded_first():
-    # The angle between the two is 1e-4, which float16 has not.
-    x, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.1], [0.1001, 1.0]])
-    exact = nt_xent(x.double(), y.double(), temperature=0.01)
-    assert torch.allclose(nt_xent(x.half(), y, temperature=0.01).double(), exact, rtol=2e-3)
+    # The angle between the second views is 1e-4, which float16 has not: log(1 + exp(0.1)).
+    x, y = torch.tensor([[0.0, 1.0], [0.0, -1.0]]), torch.tensor([[1.0, 0.1], [1.0, 0.1001]])
+    exact = nt_xent(x.double(), y.double(), temperature=0.001)
+    assert torch.allclose(nt_xent(x.half(), y, temperature=0.001).double(), exact, rtol=2e-3)

@@ -1,306 +1,208 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.preference.dpo import dpo_loss, ipo_loss, kto_loss, sequence_log_probs
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def picked(logits, labels, dim=2):
-    return logits.log_softmax(dim).gather(2, labels.unsqueeze(2)).squeeze(2)
-
-
-@MUTANTS.of("sequence_log_probs", "the mask inverted", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    return sequence_log_probs(logits, labels, ~mask, average=average)
-
-
-@MUTANTS.of("sequence_log_probs", "an average by default", killed_by="value")
-def _(logits, labels, mask, *, average=True):
-    return sequence_log_probs(logits, labels, mask, average=average)
-
-
-@MUTANTS.of("sequence_log_probs", "averaged over padding as well", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    sums = sequence_log_probs(logits, labels, mask)
-    return sums / mask.shape[1] if average else sums
-
-
-@MUTANTS.of("sequence_log_probs", "prompt and padding summed", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    sums = picked(logits, labels.clamp(0, logits.shape[2] - 1)).sum(1)
-    return sums / mask.sum(1) if average else sums
-
-
-@MUTANTS.of("sequence_log_probs", "shifted inside", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    return sequence_log_probs(logits[:, :-1], labels[:, 1:], mask[:, 1:], average=average)
-
-
-@MUTANTS.of("sequence_log_probs", "a softmax over time", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    sums = (picked(logits, labels.where(mask, 0), 1) * mask).sum(1)
-    return sums / mask.sum(1) if average else sums
-
-
-@MUTANTS.of("sequence_log_probs", "0 times nan", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    sums = (picked(logits, labels.where(mask, 0)) * mask).sum(1)
-    return sums / mask.sum(1).clamp_min(1) if average else sums
-
-
-@MUTANTS.of(
-    "sequence_log_probs", "masked after the nan", killed_by="test_what_the_mask_hides_moves_nothing"
+MUTANTS = edits(
+    "lossbook.preference.dpo",
+    {
+        "sequence_log_probs": [
+            ("the mask inverted", "log_p.masked_fill(~mask", "log_p.masked_fill(mask", "value"),
+            ("an average by default", "average: bool = False", "average: bool = True", "value"),
+            ("averaged over padding", "mask.sum(1).clamp_min(1)", "mask.shape[1]", "value"),
+            ("prompt and padding count", "log_p.masked_fill(~mask, 0)", "log_p", "value"),
+            ("shifted inside", "where(mask, 0).uns", "where(mask, 0).roll(-1, 1).uns", "value"),
+            ("a softmax over time", "log_softmax(2)", "log_softmax(1)", "value"),
+            ("0 / 0 where nothing is left", ".clamp_min(1)", "", "value"),
+            ("a loss: its sign", "return sums", "return -sums", "value"),
+            ("-100 is looked up", "labels.where(mask, 0)", "labels", "value"),
+            (
+                "token 0 taken for padding",
+                "log_p.masked_fill(~mask,",
+                "log_p.masked_fill(~mask | (labels == 0),",
+                "value",
+            ),
+            (
+                "0 times nan",
+                "logits.masked_fill(~mask.unsqueeze(2), 0)",
+                "(logits * mask.unsqueeze(2))",
+                "gradient",
+            ),
+            (
+                "masked after the nan",
+                "logits.masked_fill(~mask.unsqueeze(2), 0)",
+                "logits",
+                "test_what_the_mask_hides_moves_nothing",
+            ),
+            (
+                "one by one in bfloat16",
+                "log_p.masked_fill(~mask, 0).sum(1)",
+                "sum(log_p.masked_fill(~mask, 0).to(logits.dtype).unbind(1))",
+                "test_many_tokens_are_summed_in_float32",
+            ),
+            (
+                "a softmax over time of two tokens",
+                "log_softmax(2)",
+                "log_softmax(2 if logits.shape[2] != 2 else 1)",
+                "shapes",
+                "two classes",
+            ),
+            ("float32 from half precision", "sums.to(logits.dtype)", "sums", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "test_many_tokens_are_summed_in_float32",
+            ),
+            ("an integer mask", "mask.dtype != torch.bool", "mask.is_floating_point()", "errors"),
+            ("one mask for all", "x.shape != logits.shape[:2]", "x.dim() > 2", "errors"),
+            (
+                "bytes for labels",
+                "labels.dtype != torch.int64",
+                "labels.is_floating_point()",
+                "dtypes",
+            ),
+        ],
+        "dpo_loss": [
+            ("chosen and rejected exchanged", "logsigmoid(lead)", "logsigmoid(-lead)", "value"),
+            ("no reference", "wide) - reference_chosen", "wide) - 0 * reference_chosen", "value"),
+            ("a reference added", "wide) - reference_chosen", "wide) + reference_chosen", "value"),
+            (
+                "one reference for both",
+                "wide) - reference_chosen",
+                "wide) - reference_rejected",
+                "value",
+            ),
+            (
+                "beta outside of the sigmoid",
+                "0 - logsigmoid(lead)",
+                "-beta * logsigmoid(lead / beta)",
+                "value",
+            ),
+            ("no logarithm", "0 - logsigmoid(lead)", "1 - lead.sigmoid()", "value"),
+            ("robust DPO's sign", "losses - label_smoothing", "losses + label_smoothing", "value"),
+            ("smoothing adds", "(1 - label_smoothing) * losses", "losses", "value"),
+            ("smoothing ignored", "or label_smoothing > 0", "and label_smoothing > 0", "value"),
+            ("the sigmoid underflows", "- logsigmoid(lead)", "- lead.sigmoid().log()", "value"),
+            (
+                "learned smoothing ignored",
+                "isinstance(label_smoothing, Tensor) or label_smoothing > 0",
+                "not isinstance(label_smoothing, Tensor) and label_smoothing > 0",
+                "settings",
+            ),
+            (
+                "the digits of 1 - sigmoid lost",
+                "0 - logsigmoid(lead)",
+                "(1 + (-lead).exp()).log()",
+                "next to the optimum",
+            ),
+            (
+                "0 times inf",
+                "lead.where(lead.isfinite() | (label_smoothing > 0), 0)",
+                "lead",
+                "test_settings_at_0_and_infinite_log_probs",
+            ),
+            ("the reference learns", "reference_chosen.detach()", "reference_chosen", "gradient"),
+            (
+                "rejected detached",
+                "rejected.to(wide) -",
+                "rejected.detach().to(wide) -",
+                "gradient",
+            ),
+            ("beta at most 1", "beta * _lead", "min(beta, 1) * _lead", "settings", "setting"),
+            ("beta learns nothing", "beta * _lead", "float(beta) * _lead", "settings"),
+            ("a tensor of two betas", "if value.dim()", "if value.dim() > 1", "settings"),
+            ("shapes that broadcast", "x.shape != first.shape", "0", "errors"),
+            ("beta 0", '"> 0", lambda x: x > 0', '"> 0", lambda x: x >= 0', "errors"),
+            ("nan as beta", '"> 0", lambda x: x > 0', '"> 0", lambda x: not x <= 0', "errors"),
+            ("smoothing by half", "<= x < 0.5", "<= x <= 0.5", "errors"),
+            (
+                "float32 from half",
+                "losses.to(chosen_log_probs.dtype)",
+                "losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "the reference rounded to half precision",
+                "torch.promote_types(first.dtype, torch.float32)",
+                "first.dtype",
+                "test_a_half_sum_keeps_its_reference",
+            ),
+        ],
+        "ipo_loss": [
+            ("half of it", ".square()", ".square().div(2)", "value"),
+            ("the target 1 / tau", "1 / (2 * tau))", "1 / tau)", "value"),
+            ("the target tau / 2", "1 / (2 * tau))", "tau / 2)", "value"),
+            ("tau times the lead", "(lead - 1 / (2 * tau))", "(tau * lead - 1 / 2)", "value"),
+            ("chosen and rejected exchanged", "(lead -", "(-lead -", "value"),
+            ("the distance, not its square", ".square()", ".abs()", "value"),
+            (
+                "past the target it costs nothing",
+                "(lead - 1 / (2 * tau))",
+                "(1 / (2 * tau) - lead).relu()",
+                "value",
+            ),
+            ("no reference", "wide) - reference_chosen", "wide) - 0 * reference_chosen", "value"),
+            (
+                "the square opened: its terms cancel",
+                "(lead - 1 / (2 * tau)).square()",
+                "(lead**2 - lead / tau + 1 / (4 * tau**2))",
+                "next to the optimum",
+            ),
+            (
+                "the reference learns",
+                "reference_rejected.detach()",
+                "reference_rejected",
+                "gradient",
+            ),
+            ("tau at most 1", "(2 * tau))", "(2 * min(tau, 1)))", "settings", "setting"),
+            ("tau at least 0.1", "(2 * tau))", "(2 * max(tau, 0.1)))", "settings"),
+            ("tau 0", "lambda x: x > 0", "lambda x: x >= 0", "errors"),
+            ("float32 from half", ".to(chosen_log_probs.dtype)", "", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "torch.promote_types(first.dtype, torch.float32)",
+                "first.dtype",
+                "dtypes",
+            ),
+        ],
+        "kto_loss": [
+            (
+                "good and bad exchanged",
+                "        is_desirable,\n",
+                "        ~is_desirable,\n",
+                "value",
+            ),
+            ("a loss for less than z", "(-surplus).sigmoid()", "surplus.sigmoid()", "value"),
+            ("BCO's logarithm", "* (-surplus).sigmoid()", "* -logsigmoid(surplus)", "value"),
+            ("kl added", "(ratios - kl", "(ratios + kl", "value"),
+            ("kl may be negative", ".clamp_min(0)", "", "value"),
+            ("no kl", "(ratios - kl.detach().to(wide).clamp_min(0))", "ratios", "value"),
+            ("beta not on kl", "beta * (ratios - kl", "(beta * ratios - kl", "value"),
+            ("one weight for both", "desirable_weight * (-", "undesirable_weight * (-", "value"),
+            ("the value, not the loss", "undesirable_weight * surplus", "-surplus", "value"),
+            (
+                "1 less a sigmoid of nearly 1",
+                "(-surplus).sigmoid()",
+                "(1 - surplus.sigmoid())",
+                "next to the optimum",
+            ),
+            ("kl gets a gradient", "kl.detach()", "kl", "gradient"),
+            (
+                "the reference learns",
+                "reference_log_probs.detach()",
+                "reference_log_probs",
+                "gradient",
+            ),
+            (
+                "a weight at most 1",
+                "undesirable_weight * surplus",
+                "min(undesirable_weight, 1) * surplus",
+                "settings",
+                "setting",
+            ),
+            ("beta at least 0.1", "beta * (ratios", "max(beta, 0.1) * (ratios", "settings"),
+            ("kl of each answer", "kl.dim() or ", "", "errors"),
+            ("answers marked by 0 and 1", "is_desirable.dtype != torch.bool or ", "", "errors"),
+            ("float32 from half", "losses.to(log_probs.dtype)", "losses", "float16", "dtype"),
+        ],
+    },
 )
-def _(logits, labels, mask, *, average=False):
-    sums = picked(logits, labels.where(mask, 0)).where(mask, 0).sum(1)
-    return sums / mask.sum(1).clamp_min(1) if average else sums
-
-
-@MUTANTS.of("sequence_log_probs", "0 / 0 where nothing is left", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    sums = sequence_log_probs(logits, labels, mask)
-    return sums / mask.sum(1) if average else sums
-
-
-@MUTANTS.of("sequence_log_probs", "a loss: its sign", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    return -sequence_log_probs(logits, labels, mask, average=average)
-
-
-@MUTANTS.of("sequence_log_probs", "the label -100 indexes from the end", killed_by="value")
-def _(logits, labels, mask, *, average=False):
-    return sequence_log_probs(logits, labels, mask & (labels > 0), average=average)
-
-
-@MUTANTS.of(
-    "sequence_log_probs",
-    "one by one in bfloat16",
-    killed_by="test_many_tokens_are_summed_in_float32",
-)
-def _(logits, labels, mask, *, average=False):
-    tokens = picked(logits, labels.where(mask, 0)).where(mask, 0)
-    sums = tokens[:, :0].sum(1)
-    for t in range(tokens.shape[1]):
-        sums = sums + tokens[:, t]
-    return sums / mask.sum(1).clamp_min(1) if average else sums
-
-
-@MUTANTS.of("sequence_log_probs", "an integer mask taken", killed_by="errors")
-def _(logits, labels, mask, *, average=False):
-    return sequence_log_probs(logits, labels, mask.bool(), average=average)
-
-
-def lead(c, r, c_ref, r_ref):
-    return (c - c_ref.detach()) - (r - r_ref.detach())
-
-
-@MUTANTS.of("dpo_loss", "chosen and rejected exchanged", killed_by="value")
-def _(c, r, c_ref, r_ref, **settings):
-    return dpo_loss(r, c, r_ref, c_ref, **settings)
-
-
-@MUTANTS.of("dpo_loss", "no reference", killed_by="value")
-def _(c, r, c_ref, r_ref, **settings):
-    return dpo_loss(c, r, 0 * c_ref, 0 * r_ref, **settings)
-
-
-@MUTANTS.of("dpo_loss", "the references added", killed_by="value")
-def _(c, r, c_ref, r_ref, **settings):
-    return dpo_loss(c, r, -c_ref, -r_ref, **settings)
-
-
-@MUTANTS.of("dpo_loss", "the references exchanged", killed_by="value")
-def _(c, r, c_ref, r_ref, **settings):
-    return dpo_loss(c, r, r_ref, c_ref, **settings)
-
-
-@MUTANTS.of("dpo_loss", "beta outside of the sigmoid", killed_by="value")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    return beta * dpo_loss(c, r, c_ref, r_ref, beta=1.0, label_smoothing=label_smoothing)
-
-
-@MUTANTS.of("dpo_loss", "beta on the chosen answer alone", killed_by="value")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    x = beta * (c - c_ref) - (r - r_ref)
-    return -(1 - label_smoothing) * F.logsigmoid(x) - label_smoothing * F.logsigmoid(-x)
-
-
-@MUTANTS.of("dpo_loss", "no logarithm", killed_by="value")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    return 1 - label_smoothing - (beta * lead(c, r, c_ref, r_ref)).sigmoid()
-
-
-@MUTANTS.of("dpo_loss", "robust DPO's smoothing", killed_by="value")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    x, e = beta * lead(c, r, c_ref, r_ref), label_smoothing
-    return (e * F.logsigmoid(-x) - (1 - e) * F.logsigmoid(x)) / (1 - 2 * e)
-
-
-@MUTANTS.of("dpo_loss", "smoothing ignored", killed_by="value")
-def _(c, r, c_ref, r_ref, *, beta=0.1, **_):
-    return dpo_loss(c, r, c_ref, r_ref, beta=beta)
-
-
-@MUTANTS.of("dpo_loss", "the logarithm of a sigmoid that underflows", killed_by="value")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    x = beta * lead(c, r, c_ref, r_ref)
-    return -(1 - label_smoothing) * x.sigmoid().log() - label_smoothing * (-x).sigmoid().log()
-
-
-@MUTANTS.of("dpo_loss", "the digits of 1 - sigmoid lost", killed_by="next to the optimum")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    x = beta * lead(c, r, c_ref, r_ref)
-    return (1 + (-x).exp()).log() + label_smoothing * x
-
-
-@MUTANTS.of("dpo_loss", "the reference learns", killed_by="gradient")
-def _(c, r, c_ref, r_ref, *, beta=0.1, label_smoothing=0.0):
-    x = beta * ((c - c_ref) - (r - r_ref))
-    return -F.logsigmoid(x) + label_smoothing * x
-
-
-@MUTANTS.of("dpo_loss", "the rejected answer detached", killed_by="gradient")
-def _(c, r, c_ref, r_ref, **settings):
-    return dpo_loss(c, r.detach(), c_ref, r_ref, **settings)
-
-
-@MUTANTS.of("dpo_loss", "shapes that broadcast", killed_by="errors")
-def _(c, r, c_ref, r_ref, **settings):
-    return dpo_loss(*torch.broadcast_tensors(c, r, c_ref, r_ref), **settings)
-
-
-@MUTANTS.of("ipo_loss", "half of it", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return ipo_loss(c, r, c_ref, r_ref, tau=tau) / 2
-
-
-@MUTANTS.of("ipo_loss", "the target 1 / tau", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return (lead(c, r, c_ref, r_ref) - 1 / tau) ** 2
-
-
-@MUTANTS.of("ipo_loss", "the target tau / 2", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return (lead(c, r, c_ref, r_ref) - tau / 2) ** 2
-
-
-@MUTANTS.of("ipo_loss", "tau times the lead", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return (tau * lead(c, r, c_ref, r_ref) - 1 / 2) ** 2
-
-
-@MUTANTS.of("ipo_loss", "past the target it costs nothing", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return (1 / (2 * tau) - lead(c, r, c_ref, r_ref)).clamp_min(0) ** 2
-
-
-@MUTANTS.of("ipo_loss", "the distance, not its square", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return (lead(c, r, c_ref, r_ref) - 1 / (2 * tau)).abs()
-
-
-@MUTANTS.of("ipo_loss", "chosen and rejected exchanged", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return ipo_loss(r, c, r_ref, c_ref, tau=tau)
-
-
-@MUTANTS.of("ipo_loss", "no reference", killed_by="value")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return ipo_loss(c, r, 0 * c_ref, 0 * r_ref, tau=tau)
-
-
-@MUTANTS.of("ipo_loss", "the square opened: its terms cancel", killed_by="next to the optimum")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    x = lead(c, r, c_ref, r_ref)
-    return x**2 - x / tau + 1 / (4 * tau**2)
-
-
-@MUTANTS.of("ipo_loss", "the reference learns", killed_by="gradient")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return ((c - c_ref) - (r - r_ref) - 1 / (2 * tau)) ** 2
-
-
-@MUTANTS.of("ipo_loss", "tau 0 accepted", killed_by="errors")
-def _(c, r, c_ref, r_ref, *, tau=0.1):
-    return ipo_loss(c, r, c_ref, r_ref, tau=tau or 0.1)
-
-
-def sides(log_probs, reference, kl, beta):
-    return beta * (log_probs - reference.detach() - kl.detach().clamp_min(0))
-
-
-@MUTANTS.of("kto_loss", "desirable and undesirable exchanged", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, **settings):
-    return kto_loss(log_probs, reference, ~is_desirable, kl, **settings)
-
-
-@MUTANTS.of("kto_loss", "a logarithm, as BCO has it", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, *, beta=0.1, **weights):
-    x = sides(log_probs, reference, kl, beta)
-    a, b = (weights.get(f"{name}_weight", 1.0) for name in ("desirable", "undesirable"))
-    return torch.where(is_desirable, -a * F.logsigmoid(x), -b * F.logsigmoid(-x))
-
-
-@MUTANTS.of("kto_loss", "kl added", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, **settings):
-    return kto_loss(log_probs + 2 * kl.clamp_min(0), reference, is_desirable, kl, **settings)
-
-
-@MUTANTS.of("kto_loss", "kl may be negative", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, **settings):
-    low = kl.clamp_max(0).detach()
-    return kto_loss(log_probs - low, reference, is_desirable, kl, **settings)
-
-
-@MUTANTS.of("kto_loss", "no kl", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, **settings):
-    return kto_loss(log_probs, reference, is_desirable, 0 * kl, **settings)
-
-
-@MUTANTS.of("kto_loss", "beta not on kl", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, *, beta=0.1, **weights):
-    shift = (kl.clamp_min(0) * (1 - 1 / beta)).detach()
-    return kto_loss(log_probs + shift, reference, is_desirable, kl, beta=beta, **weights)
-
-
-@MUTANTS.of("kto_loss", "the value, not the loss", killed_by="value")
-def _(log_probs, reference, is_desirable, kl, **settings):
-    return -kto_loss(log_probs, reference, ~is_desirable, kl, **settings)
-
-
-@MUTANTS.of("kto_loss", "the weights exchanged", killed_by="value")
-def _(
-    log_probs, reference, is_desirable, kl, *, beta=0.1, desirable_weight=1.0, undesirable_weight=1
-):
-    return kto_loss(
-        log_probs,
-        reference,
-        is_desirable,
-        kl,
-        beta=beta,
-        desirable_weight=undesirable_weight,
-        undesirable_weight=desirable_weight,
-    )
-
-
-@MUTANTS.of("kto_loss", "1 less a sigmoid of nearly 1", killed_by="next to the optimum")
-def _(
-    log_probs, reference, is_desirable, kl, *, beta=0.1, desirable_weight=1.0, undesirable_weight=1
-):
-    x = sides(log_probs, reference, kl, beta)
-    good, bad = desirable_weight * (1 - x.sigmoid()), undesirable_weight * (1 - (-x).sigmoid())
-    return torch.where(is_desirable, good, bad)
-
-
-@MUTANTS.of("kto_loss", "kl gets a gradient", killed_by="gradient")
-def _(log_probs, reference, is_desirable, kl, *, beta=0.1, **_):
-    x = beta * (log_probs - reference.detach() - kl.clamp_min(0))
-    return torch.where(is_desirable, -x, x).sigmoid()
-
-
-@MUTANTS.of("kto_loss", "kl of each answer", killed_by="errors")
-def _(log_probs, reference, is_desirable, kl, *, beta=0.1, **_):
-    x = beta * (log_probs - reference.detach() - kl.detach().clamp_min(0))
-    return torch.where(is_desirable.bool(), -x, x).sigmoid()

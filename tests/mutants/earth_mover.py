@@ -1,184 +1,142 @@
+from itertools import accumulate
+
 import torch
 
-from tests.mutants import Mutants
+from tests.mutants import edits
 
-MUTANTS = Mutants()
-
-
-def gaps(predictions, targets, dim=1):
-    return (predictions - targets).cumsum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "no cumulative sum: total variation", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return (predictions - targets).abs().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "no absolute value: gaps that cross cancel", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the absolute value before the sum", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return (predictions - targets).abs().cumsum(dim).sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the mean over bins", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).abs().mean(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the largest gap: Kolmogorov-Smirnov", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).abs().amax(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the difference of the means", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).sum(dim).abs()
-
-
-@MUTANTS.of("earth_mover_distance", "the squared form", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "a softmax over probabilities", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions.softmax(dim), targets, dim).abs().sum(dim)
-
-
-@MUTANTS.of(
-    "earth_mover_distance", "normalized again: 0 / 0 for an empty histogram", killed_by="value"
+MUTANTS = edits(
+    "lossbook.distribution.earth_mover",
+    {
+        "earth_mover_distance": [
+            ("no cumulative sum: total variation", ".cumsum(dim)", "", "value"),
+            ("gaps that cross cancel", "gaps.abs().sum(dim)", "gaps.sum(dim)", "value"),
+            ("the difference of the means", ".abs().sum(dim)", ".sum(dim).abs()", "value"),
+            ("the absolute value before the sum", ".cumsum(dim)", ".abs().cumsum(dim)", "value"),
+            ("the mean over bins", "gaps.abs().sum(dim)", "gaps.abs().mean(dim)", "value"),
+            ("Kolmogorov-Smirnov's largest gap", ".abs().sum(dim)", ".abs().amax(dim)", "value"),
+            ("the squared form", "gaps.abs()", "gaps.square()", "value"),
+            (
+                "a softmax over probabilities",
+                "predictions.to(wide)",
+                "predictions.to(wide).softmax(dim)",
+                "value",
+            ),
+            (
+                "normalized again: 0 / 0",
+                "predictions.to(wide)",
+                "predictions.to(wide) / predictions.sum(dim, keepdim=True)",
+                "value",
+            ),
+            (
+                "the last gap left out",
+                "gaps.abs().sum(dim)",
+                "gaps.abs().sum(dim) - gaps.abs().select(dim, -1)",
+                "value",
+            ),
+            ("from the last bin on", ".cumsum(dim)", ".flip(dim).cumsum(dim)", "value"),
+            ("an epsilon under a root", "gaps.abs()", "(gaps**2 + 1e-8).sqrt()", "value"),
+            ("a root with no slope at 0", "gaps.abs()", "(gaps**2).sqrt()", "extremes"),
+            ("halved: total variation's factor", "gaps.abs()", "gaps.abs().div(2)", "value"),
+            (
+                "no gradient for the targets",
+                "targets.to(wide))",
+                "targets.to(wide).detach())",
+                "gradient",
+            ),
+            ("the last axis, whatever dim says", ".cumsum(dim)", ".cumsum(-1)", "value", "dim"),
+            ("axis 1, whatever dim says", "gaps = (", "dim = 1\n    gaps = (", "relations"),
+            ("dim 0 taken for none", "gaps = (", "dim = dim or 1\n    gaps = (", "shapes"),
+            ("one target for all", "predictions.shape != targets.shape", "0", "errors"),
+            ("integers are cut", "not predictions.is_floating_point()", "0", "dtypes"),
+            (
+                "float32 from half",
+                ".sum(dim).to(predictions.dtype)",
+                ".sum(dim)",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(predictions.dtype, torch.float32)",
+                "predictions.dtype",
+                "dtypes",
+            ),
+            (
+                "subtracted in place",
+                "predictions.to(wide) -",
+                "predictions.sub_(targets).to(wide) - 0 *",
+                "inputs unchanged",
+            ),
+        ],
+        "squared_emd_loss": [
+            (
+                "the distance squared, not its gaps",
+                "gaps.square().sum(dim)",
+                "gaps.abs().sum(dim).square()",
+                "value",
+            ),
+            ("the distance, not squared", "gaps.square()", "gaps.abs()", "value"),
+            (
+                "the root of the mean of squares",
+                "gaps.square().sum(dim)",
+                "gaps.square().mean(dim).sqrt()",
+                "value",
+            ),
+            ("the mean over classes", "gaps.square().sum(dim)", "gaps.square().mean(dim)", "value"),
+            ("no cumulative sum: the Brier score", ".cumsum(dim)", "", "value"),
+            (
+                "the square before the cumulative sum",
+                ".cumsum(dim)",
+                ".square().cumsum(dim)",
+                "value",
+            ),
+            ("half of it", "gaps.square()", "gaps.square().div(2)", "value"),
+            (
+                "already averaged",
+                "gaps.square().sum(dim)",
+                "gaps.square().sum(dim).mean()",
+                "value",
+            ),
+            ("the cumulative sum along the batch", ".cumsum(dim)", ".cumsum(0)", "value"),
+            (
+                "the last gap left out",
+                "gaps.square().sum(dim)",
+                "gaps.square().sum(dim) - gaps.square().select(dim, -1)",
+                "value",
+            ),
+            ("axis 1, whatever dim says", "gaps = (", "dim = 1\n    gaps = (", "relations", "dim"),
+            ("a gap of 1 at most", "gaps.square()", "gaps.clamp(-1, 1).square()", "value"),
+            ("half the slope", "gaps.square()", "(gaps * gaps.detach())", "gradient"),
+            (
+                "no gradient for the targets",
+                "targets.to(wide))",
+                "targets.to(wide).detach())",
+                "gradient",
+            ),
+            ("one target for all", "predictions.shape != targets.shape", "0", "errors"),
+            (
+                "float32 from half",
+                ".sum(dim).to(predictions.dtype)",
+                ".sum(dim)",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(predictions.dtype, torch.float32)",
+                "predictions.dtype",
+                "dtypes",
+            ),
+        ],
+    },
 )
-def _(predictions, targets, *, dim=1):
-    p, q = (x / x.sum(dim, keepdim=True) for x in (predictions, targets))
-    return gaps(p, q, dim).abs().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the last gap left out", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    found = gaps(predictions, targets, dim)
-    return found.narrow(dim, 0, found.shape[dim] - 1).abs().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "an epsilon under a root", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return (gaps(predictions, targets, dim).square() + 1e-8).sqrt().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "a root with no slope at 0", killed_by="extremes")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().sqrt().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the last axis, whatever dim says", killed_by="value")
-def _(predictions, targets, **_):
-    return gaps(predictions, targets, -1).abs().sum(-1)
-
-
-@MUTANTS.of("earth_mover_distance", "axis 1, whatever dim says", killed_by="relations")
-def _(predictions, targets, **_):
-    return gaps(predictions, targets).abs().sum(1)
-
-
-@MUTANTS.of("earth_mover_distance", "one target for the whole batch", killed_by="errors")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).abs().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "no gradient for the targets", killed_by="gradient")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets.detach(), dim).abs().sum(dim)
-
-
-@MUTANTS.of("earth_mover_distance", "the cumulative sum in place", killed_by="inputs unchanged")
-def _(predictions, targets, *, dim=1):
-    return predictions.sub_(targets).cumsum(dim).abs().sum(dim)
 
 
 @MUTANTS.of(
     "earth_mover_distance",
-    "running sums in half precision",
+    "running sums that stall",
     killed_by="test_sums_of_half_precision_do_not_stall",
 )
 def _(predictions, targets, *, dim=1):
-    found = torch.zeros_like(predictions.select(dim, 0))
-    total = torch.zeros_like(found)
-    for p, q in zip(predictions.unbind(dim), targets.unbind(dim), strict=True):
-        total = total + (p - q)
-        found = found + total.abs()
-    return found
-
-
-@MUTANTS.of("squared_emd_loss", "the distance squared, not its gaps", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).abs().sum(dim).square()
-
-
-@MUTANTS.of("squared_emd_loss", "the distance, not squared", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).abs().sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "the root of the mean of squares", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().mean(dim).sqrt()
-
-
-@MUTANTS.of("squared_emd_loss", "the mean over classes", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().mean(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "no cumulative sum: the Brier score", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return (predictions - targets).square().sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "the square before the cumulative sum", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return (predictions - targets).square().cumsum(dim).sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "half of it", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().sum(dim) / 2
-
-
-@MUTANTS.of("squared_emd_loss", "already averaged", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().sum(dim).mean()
-
-
-@MUTANTS.of("squared_emd_loss", "the cumulative sum along the batch", killed_by="value")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, 0).square().sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "axis 1, whatever dim says", killed_by="relations")
-def _(predictions, targets, **_):
-    return gaps(predictions, targets).square().sum(1)
-
-
-@MUTANTS.of("squared_emd_loss", "one target for the whole batch", killed_by="errors")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets, dim).square().sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "no gradient for the targets", killed_by="gradient")
-def _(predictions, targets, *, dim=1):
-    return gaps(predictions, targets.detach(), dim).square().sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "gaps detached on one side: half the slope", killed_by="gradient")
-def _(predictions, targets, *, dim=1):
-    found = gaps(predictions, targets, dim)
-    return (found * found.detach()).sum(dim)
-
-
-@MUTANTS.of("squared_emd_loss", "float32 out of half precision", killed_by="float16")
-def _(predictions, targets, *, dim=1):
-    wide = torch.promote_types(predictions.dtype, torch.float32)
-    return gaps(predictions.to(wide), targets.to(wide), dim).square().sum(dim)
+    sums = accumulate((predictions - targets).unbind(dim))
+    return torch.stack([*sums], dim).abs().sum(dim)

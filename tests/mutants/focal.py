@@ -1,195 +1,235 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook import focal_loss, sigmoid_focal_loss
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def ce(logits, labels):
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
-def bce(logits, targets):
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-
-
-def weigh(losses, labels, alpha):
-    return losses if alpha is None else alpha.to(losses)[labels] * losses
-
-
-def balance(losses, targets, alpha):
-    if alpha is None:
-        return losses
-    return (alpha * targets + (1 - alpha) * (1 - targets)) * losses
-
-
-@MUTANTS.of("focal_loss", "p_t from the averaged cross entropy", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((1 - (-losses.mean()).exp()) ** gamma * losses, labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "p_t from the weighted cross entropy", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = weigh(ce(logits, labels), labels, alpha)
-    return (1 - (-losses).exp()) ** gamma * losses
-
-
-@MUTANTS.of("focal_loss", "the modulating factor detached", killed_by="gradient")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((1 - (-losses).exp()).detach() ** gamma * losses, labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "infinite slope of the power at p_t = 1", killed_by="extremes")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((1 - (-losses).exp()) ** gamma * losses, labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "p_t^gamma: hard examples fade", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((-losses).exp() ** gamma * losses, labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "averaged over the classes, too", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((1 - (-losses).exp()) ** gamma * losses, labels, alpha) / logits.shape[1]
-
-
-@MUTANTS.of("focal_loss", "one sigmoid a class for the softmax", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(logits)
-    losses = bce(logits, truth)
-    return weigh(((1 - (-losses).exp()) ** gamma * losses).sum(1), labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "p_t with 1e-8 in the logarithm", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    p_t = logits.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    return weigh(-((1 - p_t) ** gamma) * (p_t + 1e-8).log(), labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "`gamma or 2.0` makes 0 the default", killed_by="relations")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((1 - (-losses).exp()) ** (gamma or 2.0) * losses, labels, alpha)
-
-
-@MUTANTS.of("focal_loss", "a single alpha accepted for many classes", killed_by="errors")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    if not isinstance(alpha, float):
-        return focal_loss(logits, labels, gamma=gamma, alpha=alpha)
-    return alpha * focal_loss(logits, labels, gamma=gamma)
-
-
-@MUTANTS.of("focal_loss", "alpha of the predicted class", killed_by="value")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = ce(logits, labels)
-    return weigh((1 - (-losses).exp()) ** gamma * losses, logits.argmax(1), alpha)
-
-
-@MUTANTS.of("focal_loss", "alpha by position, not by class", killed_by="invariances")
-def _(logits, labels, *, gamma=2.0, alpha=None):
-    losses = (1 - (-ce(logits, labels)).exp()) ** gamma * ce(logits, labels)
-    places = torch.arange(losses.numel()).view_as(losses)
-    return losses if alpha is None else alpha[places % len(alpha)] * losses
-
-
-@MUTANTS.of("sigmoid_focal_loss", "alpha on both classes", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    losses = bce(logits, targets)
-    losses = (1 - (-losses).exp()) ** gamma * losses
-    return losses if alpha is None else alpha * losses
-
-
-@MUTANTS.of("sigmoid_focal_loss", "alpha on the negatives", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    losses = bce(logits, targets)
-    return balance((1 - (-losses).exp()) ** gamma * losses, 1 - targets, alpha)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "p_t from the averaged cross entropy", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    losses = bce(logits, targets)
-    return balance((1 - (-losses.mean()).exp()) ** gamma * losses, targets, alpha)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "(1 - p)^gamma for negatives, too", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    return balance((1 - logits.sigmoid()) ** gamma * bce(logits, targets), targets, alpha)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "the modulating factor detached", killed_by="gradient")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    with torch.no_grad():
-        p = logits.sigmoid()
-    one, zero = (1 - p) ** gamma * F.softplus(-logits), p**gamma * F.softplus(logits)
-    a, b = (1, 1) if alpha is None else (alpha, 1 - alpha)
-    return a * targets * one + b * (1 - targets) * zero
-
-
-@MUTANTS.of("sigmoid_focal_loss", "nan slope where the sigmoid is 0", killed_by="extremes")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    one = logits.neg().sigmoid() ** gamma * F.softplus(-logits)
-    zero = logits.sigmoid() ** gamma * F.softplus(logits)
-    a, b = (1, 1) if alpha is None else (alpha, 1 - alpha)
-    return a * targets * one + b * (1 - targets) * zero
-
-
-@MUTANTS.of("sigmoid_focal_loss", "logs of probabilities stop at -100", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    p = logits.sigmoid()
-    one, zero = (
-        (1 - p) ** gamma * -p.log().clamp_min(-100),
-        p**gamma * -(-p).log1p().clamp_min(-100),
-    )
-    a, b = (1, 1) if alpha is None else (alpha, 1 - alpha)
-    return a * targets * one + b * (1 - targets) * zero
-
-
-@MUTANTS.of("sigmoid_focal_loss", "p clipped at 1e-4 hides rare classes", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    p = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
-    one, zero = -((1 - p) ** gamma) * p.log(), -(p**gamma) * (1 - p).log()
-    a, b = (1, 1) if alpha is None else (alpha, 1 - alpha)
-    return a * targets * one + b * (1 - targets) * zero
-
-
-@MUTANTS.of("sigmoid_focal_loss", "sigmoid before the sigmoid", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    losses = bce(logits.sigmoid(), targets)
-    return balance((1 - (-losses).exp()) ** gamma * losses, targets, alpha)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "p_t of a soft target", killed_by="relations")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    p = logits.sigmoid()
-    p_t = p * targets + (1 - p) * (1 - targets)
-    return balance((1 - p_t) ** gamma * bce(logits, targets), targets, alpha)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "divided by the positives inside", killed_by="value")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    losses = bce(logits, targets)
-    losses = balance((1 - (-losses).exp()) ** gamma * losses, targets, alpha)
-    return losses / targets.sum().clamp_min(1)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "`if alpha` turns 0 off", killed_by="test_alpha_zero_counts")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    losses = bce(logits, targets)
-    losses = (1 - (-losses).exp()) ** gamma * losses
-    return balance(losses, targets, alpha if alpha else None)
-
-
-@MUTANTS.of("sigmoid_focal_loss", "alpha of 1.5 accepted", killed_by="errors")
-def _(logits, targets, *, gamma=2.0, alpha=0.25):
-    if alpha is None or 0 <= alpha <= 1:
-        return sigmoid_focal_loss(logits, targets, gamma=gamma, alpha=alpha)
-    losses = bce(logits, targets)
-    return balance((1 - (-losses).exp()) ** gamma * losses, targets, alpha)
+MUTANTS = edits(
+    "lossbook.classification.focal",
+    {
+        "focal_loss": [
+            (
+                "p_t of the averaged cross entropy",
+                "(-surprise).expm1()",
+                "(-surprise.mean()).expm1()",
+                "value",
+            ),
+            (
+                "p_t of the weighted cross entropy",
+                "miss = (",
+                "surprise = surprise if alpha is None else alpha[labels] * surprise\n    miss = (",
+                "value",
+            ),
+            (
+                "alpha in the power",
+                "alpha.to(wide)[labels] * losses",
+                "(alpha.to(wide)[labels] * miss) ** gamma * surprise",
+                "value",
+            ),
+            ("p_t^gamma: hard examples fade", "miss**gamma", "(1 - miss) ** gamma", "value"),
+            ("the modulating factor detached", "miss**gamma", "miss.detach() ** gamma", "gradient"),
+            (
+                "infinite slope of the power at p_t = 1",
+                ".clamp_min(torch.finfo(wide).tiny)",
+                "",
+                "extremes",
+            ),
+            (
+                "a floor of 1e-6",
+                "torch.finfo(wide).tiny",
+                "1e-6",
+                "test_a_sure_answer_keeps_its_digits",
+            ),
+            (
+                "averaged over the classes, too",
+                "surprise\n    if",
+                "surprise / logits.shape[1]\n    if",
+                "value",
+            ),
+            (
+                "1e-8 in the logarithm",
+                "miss**gamma * surprise",
+                "miss**gamma * -((-surprise).exp() + 1e-8).log()",
+                "value",
+            ),
+            (
+                "`gamma or 2.0` makes 0 the default",
+                "miss**gamma",
+                "miss ** (gamma or 2.0)",
+                "relations",
+            ),
+            ("gamma 2 whatever it is", "miss**gamma", "miss**2", "value"),
+            (
+                "gamma of the tables alone",
+                "miss**gamma",
+                "miss ** (gamma if gamma in (0, 0.5, 2, 5) else 2)",
+                "settings",
+                "setting",
+            ),
+            ("a learned gamma is cut off", "miss**gamma", "miss ** float(gamma)", "settings"),
+            ("a tensor of two gammas", "if gamma.dim()", "if gamma.dim() > 1", "settings"),
+            ("alpha of the predicted class", "(wide)[labels]", "(wide)[logits.argmax(1)]", "value"),
+            (
+                "alpha normalized",
+                "alpha.to(wide)[labels]",
+                "(alpha / alpha.sum()).to(wide)[labels]",
+                "value",
+            ),
+            (
+                "half of it for two classes",
+                "losses = miss**gamma",
+                "losses = (0.5 if logits.shape[1] == 2 else 1) * miss**gamma",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "the others without their rounding",
+                "(others + lead.expm1()).log1p() - lead",
+                "(others + lead.exp()).log() - lead",
+                "next to the optimum",
+            ),
+            ("the truth counted twice", ".scatter(1, truth, -math.inf)", "", "value"),
+            ("the truth hidden under a 0", "truth, -math.inf)", "truth, 0)", "value"),
+            (
+                "exponentials overflow",
+                "top = x.detach().amax(1, keepdim=True)",
+                "top = 0 * x.detach().amax(1, keepdim=True)",
+                "value",
+            ),
+            ("the classes on the last axis", "x.detach().amax(1", "x.detach().amax(-1", "value"),
+            ("two alphas for three classes", "())) != (logits.shape[1],)", "())) == ()", "errors"),
+            ("nan as gamma", "not gamma >= 0", "gamma < 0", "errors"),
+            (
+                "labels of shape (N, 1)",
+                "if labels.shape != expected",
+                "if labels.numel() != expected.numel()",
+                "errors",
+            ),
+            ("bytes for labels", "labels.dtype == torch.uint8", "0", "dtypes"),
+            ("float32 from half", "losses.to(logits.dtype)", "losses", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "float16",
+            ),
+        ],
+        "sigmoid_focal_loss": [
+            ("alpha on both classes", "(1 - alpha) * negatives", "alpha * negatives", "value"),
+            (
+                "alpha on the negatives",
+                "alpha * positives, (1 - alpha) * negatives",
+                "(1 - alpha) * positives, alpha * negatives",
+                "value",
+            ),
+            ("alpha on the positives alone", "(1 - alpha) * negatives", "negatives", "value"),
+            (
+                "(1 - p)^gamma for negatives, too",
+                "torch.exp(gamma * log_p) * log_q",
+                "torch.exp(gamma * log_q) * log_q",
+                "value",
+            ),
+            (
+                "p_t^gamma: hard examples fade",
+                "torch.exp(gamma * log_q) * log_p",
+                "torch.exp(gamma * log_p) * log_p",
+                "value",
+            ),
+            (
+                "the modulating factor detached",
+                "torch.exp(gamma * log_q)",
+                "torch.exp(gamma * log_q.detach())",
+                "gradient",
+            ),
+            (
+                "nan slope where the sigmoid is 0",
+                "torch.exp(gamma * log_q)",
+                "(-x).sigmoid() ** gamma",
+                "extremes",
+            ),
+            (
+                "logarithms stop at -100",
+                "logsigmoid(x), logsigmoid(-x)",
+                "logsigmoid(x).clamp_min(-100), logsigmoid(-x)",
+                "value",
+            ),
+            ("p clipped at 1e-4", "x = x.clamp(-most, most)", "x = x.clamp(-9.21, 9.21)", "value"),
+            (
+                "sigmoid before the sigmoid",
+                "x = x.clamp(-most, most)",
+                "x = x.clamp(-most, most).sigmoid()",
+                "value",
+            ),
+            (
+                "p_t of a soft target",
+                "torch.lerp(negatives, positives, y)",
+                "torch.where(y > 0.5, positives, negatives)",
+                "value",
+            ),
+            (
+                "divided by the positives inside",
+                "positives, y))",
+                "positives, y) / y.sum().clamp_min(1))",
+                "value",
+            ),
+            (
+                "`if alpha` turns 0 off",
+                "if alpha is not None:",
+                "if alpha:",
+                "test_alpha_zero_counts",
+            ),
+            (
+                "alpha 0.75 of None",
+                "if alpha is not None:",
+                "if alpha is None:\n        alpha = 0.5\n    if True:",
+                "value",
+            ),
+            (
+                "gamma only 0, 1/2 or 2",
+                "torch.exp(gamma * log_q)",
+                "torch.exp(round(2 * float(gamma)) / 2 * log_q)",
+                "settings",
+                "setting",
+            ),
+            (
+                "alpha at most 0.9",
+                "(1 - alpha) * negatives",
+                "(1 - min(alpha, 0.9)) * negatives",
+                "settings",
+            ),
+            (
+                "a learned gamma is cut off",
+                "torch.exp(gamma * log_p)",
+                "torch.exp(float(gamma) * log_p)",
+                "settings",
+            ),
+            ("an infinite logit costs nan", "x = x.clamp(-most, most)", "", "infinite"),
+            (
+                "inf on the wrong side costs nothing",
+                "return (wrong - torch.lerp",
+                "return (0 - torch.lerp",
+                "infinite",
+            ),
+            (
+                "no gradient for soft targets",
+                "torch.lerp(negatives, positives, y)",
+                "torch.lerp(negatives, positives, y.detach())",
+                "gradient",
+            ),
+            ("alpha of 1.5", "not 0 <= alpha <= 1", "not 0 <= alpha", "errors"),
+            ("nan as alpha", "not 0 <= alpha <= 1", "(alpha < 0 or alpha > 1)", "errors"),
+            ("negative gamma", "not gamma >= 0", "gamma != gamma", "errors"),
+            ("(N, 1) against (N,) broadcasts", "logits.shape != targets.shape", "0", "errors"),
+            ("a tensor of two alphas", "if alpha.dim()", "if alpha.dim() > 1", "settings"),
+            (
+                "float32 from half",
+                "positives, y)).to(logits.dtype)",
+                "positives, y))",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "settings",
+            ),
+        ],
+    },
+)

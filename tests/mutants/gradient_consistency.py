@@ -1,231 +1,162 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.segmentation.gradient_consistency import (
-    gradient_consistency_loss,
-    image_gradient_loss,
+COSINE = "(mask_x * image_x + mask_y * image_y)"
+MUTANTS = edits(
+    "lossbook.segmentation.gradient_consistency",
+    {
+        "gradient_consistency_loss": [
+            ("the cosine not squared", "sines.square()", f"(1 - {COSINE})", "value"),
+            ("the absolute cosine", "sines.square()", f"(1 - {COSINE}.abs())", "value"),
+            ("the squared cosine", "sines.square()", f"{COSINE}.square()", "value"),
+            ("the absolute sine", "sines.square()", "sines.abs()", "value"),
+            (
+                "1 - cos^2 of a rounded cosine",
+                "sines.square()",
+                f"(1 - {COSINE}.square())",
+                "test_it_keeps_its_digits_in_float32",
+            ),
+            ("the image upside down", "- mask_y * image_x", "+ mask_y * image_x", "value"),
+            (
+                "gradients not normalized",
+                "return right / lengths, down / lengths",
+                "return right, down",
+                "value",
+            ),
+            (
+                "every pixel weighs the same",
+                "_direction(masks.to(wide))",
+                "_direction(masks.to(wide))\n    weights = (weights > 0).to(wide)",
+                "value",
+            ),
+            (
+                "weights of the image",
+                "_direction(images.to(wide))",
+                "_direction(images.to(wide))\n    weights = contrasts",
+                "value",
+            ),
+            (
+                "not over the sum of the weights",
+                "totals.where(totals > 0, 1)",
+                "weights[0].numel()",
+                "value",
+            ),
+            ("an edge at the border of zeros", '"replicate"', '"constant"', "value"),
+            ("mirrored at the border", '"replicate"', '"reflect"', "value"),
+            ("Prewitt's weights", "2 * right[", "right[", "value"),
+            (
+                "Sobel's weights along, not across",
+                "down[..., :-2] + 2 *",
+                "down[..., :-2] + 0 *",
+                "value",
+            ),
+            ("0 / 0 for a constant mask", "totals.where(totals > 0, 1)", "totals", "value"),
+            (
+                "an epsilon under the root",
+                "torch.hypot(right.masked_fill(flat, 1), down)",
+                "(right.masked_fill(flat, 1) ** 2 + down**2 + 1e-6).sqrt()",
+                "value",
+            ),
+            (
+                "a root of squares that vanish",
+                "torch.hypot(right.masked_fill(flat, 1), down)",
+                "(right.masked_fill(flat, 1) ** 2 + down**2).sqrt()",
+                "extremes",
+            ),
+            (
+                "an infinite slope where it is flat",
+                "right.masked_fill(flat, 1)",
+                "right",
+                "extremes",
+            ),
+            ("a flat image costs nothing", "(contrasts > 0, 1)", "(contrasts > 0, 0)", "value"),
+            (
+                "weights without a slope",
+                "(weights * sines",
+                "(weights.detach() * sines",
+                "gradient",
+            ),
+            (
+                "lengths without a slope",
+                "right / lengths,",
+                "right / lengths.detach(),",
+                "gradient",
+            ),
+            (
+                "one mean over the batch",
+                "return (costs / totals",
+                "return (costs.mean(0) / totals",
+                "value",
+            ),
+            (
+                "color images broadcast",
+                "images.shape != masks.shape",
+                "images.dim() != 4",
+                "errors",
+            ),
+            ("masks of three channels", " or masks.shape[1] != 1", "", "errors"),
+            ("float32 from half", "1)).to(masks.dtype)", "1))", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "= _direction(masks.to(wide))",
+                "= _direction(masks)",
+                "test_half_precision_of_a_large_image",
+            ),
+        ],
+        "image_gradient_loss": [
+            ("squared differences", "steps.abs()", "steps.square()", "value"),
+            (
+                "differences of sizes of gradients",
+                "errors.diff(dim=3),",
+                "predictions.to(wide).diff(dim=3).abs() - targets.to(wide).diff(dim=3).abs(),",
+                "value",
+            ),
+            ("a 0 at the far border counts", "steps.shape[1:]", "errors.shape[1:]", "value"),
+            ("only across", "(across + down)", "across", "value"),
+            ("the average of both directions", "(across + down)", "((across + down) / 2)", "value"),
+            ("the length of both", "(across + down)", "torch.hypot(across, down)", "value"),
+            ("sums", " / max(1, steps.shape[1:].numel())", "", "value"),
+            ("channels summed", "steps.shape[1:]", "steps.shape[2:]", "value"),
+            (
+                "from one border to the other",
+                "errors.diff(dim=3)",
+                "errors.roll(-1, 3) - errors",
+                "value",
+            ),
+            (
+                "central differences",
+                "errors.diff(dim=2)",
+                "(errors[:, :, 2:] - errors[:, :, :-2])",
+                "value",
+            ),
+            ("the target left out", "- targets.to(wide)", "- 0 * targets.to(wide)", "value"),
+            (
+                "the mean of no differences",
+                "max(1, steps.shape[1:].numel())",
+                "steps.shape[1:].numel()",
+                "value",
+            ),
+            ("one number for the batch", "(across + down)", "(across + down).mean(0)", "value"),
+            ("a root with no slope at 0", "steps.abs()", "steps.square().sqrt()", "extremes"),
+            (
+                "no gradient for the targets",
+                "- targets.to(wide)",
+                "- targets.to(wide).detach()",
+                "gradient",
+            ),
+            (
+                "one target broadcast",
+                "targets.shape != predictions.shape",
+                "targets.dim() != 4",
+                "errors",
+            ),
+            ("an image without channels", "predictions.dim() != 4 or ", "", "errors"),
+            ("float32 from half", "down).to(predictions.dtype)", "down)", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "predictions.to(wide) - targets.to(wide)",
+                "predictions - targets",
+                "test_half_precision_of_a_large_image",
+            ),
+        ],
+    },
 )
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def sobel(x, border="replicate"):
-    """Both of Sobel's gradients, shape (N, 2, H, W)."""
-    kernel = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(x)
-    kernels = torch.stack([kernel, kernel.T])[:, None]
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=border), kernels)
-
-
-def size(x):
-    """Length of a gradient, with a finite slope at 0."""
-    squares = x.square().sum(1)
-    return squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)
-
-
-def unit(x):
-    return x / size(x).where(size(x) > 0, 1)[:, None]
-
-
-def consistency(m, i, cost=lambda cosines: 1 - cosines**2, weigh=size):
-    """The paper's formula of two gradients."""
-    cosines, weights = (unit(m) * unit(i)).sum(1), weigh(m)
-    total = weights.sum((1, 2))
-    return (weights * cost(cosines)).sum((1, 2)) / total.where(total > 0, 1)
-
-
-@MUTANTS.of("gradient_consistency_loss", "the cosine not squared", killed_by="value")
-def _(masks, images):
-    return consistency(sobel(masks), sobel(images), lambda cosines: 1 - cosines)
-
-
-@MUTANTS.of("gradient_consistency_loss", "the absolute cosine", killed_by="value")
-def _(masks, images):
-    return consistency(sobel(masks), sobel(images), lambda cosines: 1 - cosines.abs())
-
-
-@MUTANTS.of("gradient_consistency_loss", "gradients not normalized", killed_by="value")
-def _(masks, images):
-    m, i = sobel(masks), sobel(images)
-    total = size(m).sum((1, 2))
-    costs = size(m) * (1 - (m * i).sum(1) ** 2)
-    return costs.sum((1, 2)) / total.where(total > 0, 1)
-
-
-@MUTANTS.of("gradient_consistency_loss", "both gradients of the image", killed_by="value")
-def _(masks, images):
-    m, i = sobel(masks), sobel(images)
-    total = size(m).sum((1, 2))
-    costs = size(m) * (1 - (i[:, 0] * i[:, 1]) ** 2)
-    return costs.sum((1, 2)) / total.where(total > 0, 1)
-
-
-@MUTANTS.of("gradient_consistency_loss", "every pixel weighs the same", killed_by="value")
-def _(masks, images):
-    return consistency(sobel(masks), sobel(images), weigh=lambda m: torch.ones_like(size(m)))
-
-
-@MUTANTS.of("gradient_consistency_loss", "weights of the image", killed_by="value")
-def _(masks, images):
-    i = sobel(images)
-    return consistency(sobel(masks), i, weigh=lambda _: size(i))
-
-
-@MUTANTS.of("gradient_consistency_loss", "not over the sum of the weights", killed_by="value")
-def _(masks, images):
-    m, i = sobel(masks), sobel(images)
-    cosines = (unit(m) * unit(i)).sum(1)
-    return (size(m) * (1 - cosines**2)).mean((1, 2))
-
-
-@MUTANTS.of("gradient_consistency_loss", "an edge at the border of zeros", killed_by="value")
-def _(masks, images):
-    return consistency(sobel(masks, "constant"), sobel(images, "constant"))
-
-
-@MUTANTS.of("gradient_consistency_loss", "mirrored at the border", killed_by="value")
-def _(masks, images):
-    if min(masks.shape[2:]) == 1:
-        return gradient_consistency_loss(masks, images)
-    return consistency(sobel(masks, "reflect"), sobel(images, "reflect"))
-
-
-@MUTANTS.of("gradient_consistency_loss", "Prewitt's weights", killed_by="value")
-def _(masks, images):
-    def prewitt(x):
-        kernel = torch.tensor([[-1, 0, 1]] * 3).to(x)
-        kernels = torch.stack([kernel, kernel.T])[:, None]
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels)
-
-    return consistency(prewitt(masks), prewitt(images))
-
-
-@MUTANTS.of("gradient_consistency_loss", "0/0 for a constant mask", killed_by="value")
-def _(masks, images):
-    m, i = sobel(masks), sobel(images)
-    cosines = (unit(m) * unit(i)).sum(1)
-    return (size(m) * (1 - cosines**2)).sum((1, 2)) / size(m).sum((1, 2))
-
-
-@MUTANTS.of("gradient_consistency_loss", "an epsilon under the root", killed_by="value")
-def _(masks, images):
-    def weigh(m):
-        return (m.square().sum(1) + 1e-6).sqrt()
-
-    return consistency(sobel(masks), sobel(images), weigh=weigh)
-
-
-@MUTANTS.of("gradient_consistency_loss", "an infinite slope where it is flat", killed_by="extremes")
-def _(masks, images):
-    return consistency(sobel(masks), sobel(images), weigh=lambda m: m.square().sum(1).sqrt())
-
-
-@MUTANTS.of("gradient_consistency_loss", "weights without a slope", killed_by="gradient")
-def _(masks, images):
-    return consistency(sobel(masks), sobel(images), weigh=lambda m: size(m).detach())
-
-
-@MUTANTS.of("gradient_consistency_loss", "one mean over the batch", killed_by="value")
-def _(masks, images):
-    return gradient_consistency_loss(masks, images).mean().expand(len(masks))
-
-
-@MUTANTS.of("gradient_consistency_loss", "color images broadcast", killed_by="errors")
-def _(masks, images):
-    if images.dim() == 4 and masks.shape[1] == 1 and masks.is_floating_point():
-        images = images.expand(len(masks), *images.shape[1:]).mean(1, keepdim=True)
-    return gradient_consistency_loss(masks, images)
-
-
-@MUTANTS.of(
-    "gradient_consistency_loss",
-    "1 - cos^2 of a rounded cosine",
-    killed_by="test_it_keeps_its_digits_in_float32",
-)
-def _(masks, images):
-    return consistency(sobel(masks), sobel(images))
-
-
-@MUTANTS.of("image_gradient_loss", "squared differences", killed_by="value")
-def _(predictions, targets):
-    e = predictions - targets
-    across, down = (e.diff(dim=d).square().flatten(1) for d in (3, 2))
-    return sum(x.sum(1) / max(1, x.shape[1]) for x in (across, down))
-
-
-@MUTANTS.of("image_gradient_loss", "differences of the sizes of gradients", killed_by="value")
-def _(predictions, targets):
-    steps = [predictions.diff(dim=d).abs() - targets.diff(dim=d).abs() for d in (3, 2)]
-    return sum(x.abs().flatten(1).sum(1) / max(1, x[0].numel()) for x in steps)
-
-
-@MUTANTS.of("image_gradient_loss", "0 at the far border counted in the mean", killed_by="value")
-def _(predictions, targets):
-    e = predictions - targets
-    return sum(e.diff(dim=d).abs().flatten(1).sum(1) / e[0].numel() for d in (3, 2))
-
-
-@MUTANTS.of("image_gradient_loss", "only across", killed_by="value")
-def _(predictions, targets):
-    e = (predictions - targets).diff(dim=3).abs()
-    return e.flatten(1).sum(1) / max(1, e[0].numel())
-
-
-@MUTANTS.of("image_gradient_loss", "one mean over both directions", killed_by="value")
-def _(predictions, targets):
-    e = predictions - targets
-    steps = torch.cat([e.diff(dim=d).abs().flatten(1) for d in (3, 2)], 1)
-    return steps.sum(1) / max(1, steps.shape[1])
-
-
-@MUTANTS.of("image_gradient_loss", "sums", killed_by="value")
-def _(predictions, targets):
-    e = predictions - targets
-    return sum(e.diff(dim=d).abs().flatten(1).sum(1) for d in (3, 2))
-
-
-@MUTANTS.of("image_gradient_loss", "channels summed", killed_by="value")
-def _(predictions, targets):
-    return image_gradient_loss(predictions, targets) * predictions.shape[1]
-
-
-@MUTANTS.of("image_gradient_loss", "from one border to the other", killed_by="value")
-def _(predictions, targets):
-    e = predictions - targets
-    return sum((e.roll(-1, d) - e).abs().flatten(1).mean(1) for d in (3, 2))
-
-
-@MUTANTS.of("image_gradient_loss", "Sobel's gradients", killed_by="value")
-def _(predictions, targets):
-    e = sobel((predictions - targets).flatten(0, 1)[:, None]).abs().mean((1, 2, 3)) * 2
-    return e.unflatten(0, predictions.shape[:2]).mean(1)
-
-
-@MUTANTS.of("image_gradient_loss", "the target left out", killed_by="value")
-def _(predictions, targets):
-    return image_gradient_loss(predictions, 0 * targets)
-
-
-@MUTANTS.of("image_gradient_loss", "the mean of no differences", killed_by="value")
-def _(predictions, targets):
-    e = predictions - targets
-    return sum(e.diff(dim=d).abs().flatten(1).mean(1) for d in (3, 2))
-
-
-@MUTANTS.of("image_gradient_loss", "the length of the gradient", killed_by="value")
-def _(predictions, targets):
-    e = F.pad(predictions - targets, (0, 1, 0, 1), mode="replicate")
-    steps = torch.stack([e.diff(dim=3)[:, :, :-1], e.diff(dim=2)[..., :-1]], 1).flatten(2)
-    return size(steps).mean(1)
-
-
-@MUTANTS.of("image_gradient_loss", "no gradient for the targets", killed_by="gradient")
-def _(predictions, targets):
-    return image_gradient_loss(predictions, targets.detach())
-
-
-@MUTANTS.of("image_gradient_loss", "one target broadcast to the batch", killed_by="errors")
-def _(predictions, targets):
-    if targets.dim() == 4 and predictions.dim() == 4 and predictions.is_floating_point():
-        targets = targets.expand_as(predictions)
-    return image_gradient_loss(predictions, targets)

@@ -1,394 +1,280 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.policy.grpo import (
-    cispo_loss,
-    group_advantages,
-    gspo_loss,
-    kl_penalty,
-    leave_one_out_advantages,
+# In the centering, which both advantages share.
+CENTERING = [
+    ("the mean down the columns", "centered.mean(-1,", "centered.mean(0,", "value"),
+    ("rounding counts", "wide - wide[..., :1]", "wide", "test_equal_rewards_pull_nowhere"),
+    (
+        "less twice the first",
+        "centered - centered.mean",
+        "centered - wide[..., :1] - centered.mean",
+        "value",
+    ),
+    ("a single answer", "rewards.shape[-1] < 2", "rewards.shape[-1] < 1", "errors"),
+    ("integers are cut", "not rewards.is_floating_point()", "0", "dtypes"),
+    ("float32 from half", ".to(rewards.dtype)", "", "float16", "dtype"),
+    (
+        "computed in half precision",
+        "torch.promote_types(rewards.dtype, torch.float32)",
+        "rewards.dtype",
+        "float16",
+    ),
+]
+MUTANTS = edits(
+    "lossbook.policy.grpo",
+    {
+        "group_advantages": [
+            *CENTERING,
+            ("the biased deviation", "(rewards.shape[-1] - 1)", "rewards.shape[-1]", "value"),
+            ("1e-4 added to the deviation", ".sqrt()", ".sqrt().add(1e-4)", "value"),
+            ("divided by the variance", ".sqrt()", "", "value"),
+            (
+                "the deviation of the batch",
+                "centered.square().sum(-1, keepdim=True)",
+                "centered.square().sum() / centered[..., 0].numel()",
+                "value",
+            ),
+            ("never scaled", "if scale_rewards:", "if 0:", "value"),
+            ("scaled always", "if scale_rewards:", "if 1:", "value"),
+            (
+                "not scaled by default",
+                "scale_rewards: bool = True",
+                "scale_rewards: bool = False",
+                "value",
+            ),
+            ("its sign", "return centered", "return -centered", "value"),
+            ("the largest of the batch: 0 / 0", "amax(-1, keepdim=True)", "amax()", "value"),
+            ("0 / 0 for equal rewards", "variance.where(largest > 0, 1)", "variance", "value"),
+            (
+                "squares vanish and overflow",
+                "centered = centered / largest.where(largest > 0, 1)",
+                "pass",
+                "test_the_size_of_rewards_makes_no_difference",
+            ),
+            (
+                "the deviation without a slope",
+                "variance.where",
+                "variance.detach().where",
+                "gradient",
+            ),
+        ],
+        "leave_one_out_advantages": [
+            *CENTERING,
+            ("the mean of all", "(group / (group - 1))", "1", "value"),
+            ("(G - 1) / G", "(group / (group - 1))", "((group - 1) / group)", "value"),
+            ("the sum of the others", "(group / (group - 1))", "group", "value"),
+            ("the size of the batch for G", "rewards.shape[-1] if", "rewards.shape[0] if", "value"),
+            (
+                "the others' mean over G",
+                "(_centered(rewards) * (group / (group - 1)))",
+                "(rewards - (rewards.sum(-1, keepdim=True) - rewards) / group)",
+                "value",
+            ),
+            (
+                "the total over G - 1",
+                "(_centered(rewards) * (group / (group - 1)))",
+                "(rewards - rewards.sum(-1, keepdim=True) / (group - 1))",
+                "value",
+            ),
+            (
+                "less the best",
+                "(_centered(rewards) * (group / (group - 1)))",
+                "(rewards - rewards.amax(-1, keepdim=True))",
+                "value",
+            ),
+            ("standardized", "_centered(rewards) *", "group_advantages(rewards) *", "value"),
+            ("its sign", "return (_centered", "return (-_centered", "value"),
+            (
+                "the baseline without a slope",
+                "centered.mean(",
+                "centered.detach().mean(",
+                "gradient",
+            ),
+        ],
+        "kl_penalty": [
+            ("d the other way round", 'if kind == "k2"', 'd = -d\n    if kind == "k2"', "value"),
+            ("k2 by default", 'kind: str = "k3"', 'kind: str = "k2"', "value"),
+            ("k2 without its half", "d.square() / 2", "d.square()", "value"),
+            ("e^d - 1 + d", "far.expm1() - far", "far.expm1() + far", "value"),
+            ("the ratio without the 1", "far.expm1()", "far.exp()", "value"),
+            ("the value clamped at 10", "series + far)", "series + far).clamp_max(10)", "value"),
+            (
+                "d clamped at 20",
+                'if kind == "k2"',
+                'd = d.clamp(-20, 20)\n    if kind == "k2"',
+                "value",
+            ),
+            (
+                "expm1(d) - d as it stands",
+                "d.abs() < 0.1",
+                "d.abs() < 0",
+                "test_k3_keeps_its_digits_in_float32",
+            ),
+            ("the series out to 3", "d.abs() < 0.1", "d.abs() < 3", "value"),
+            ("its series ends early", "range(10, 2, -1)", "range(4, 2, -1)", "value"),
+            ("its series misses a term", "range(10, 2, -1)", "range(10, 3, -1)", "value"),
+            (
+                "inf less inf",
+                "far.clamp_max(torch.finfo(wide).max)",
+                "far",
+                "test_a_reference_that_rules_an_action_out_costs_inf",
+            ),
+            (
+                "the reference learns",
+                "reference_log_probs.detach()",
+                "reference_log_probs",
+                "gradient",
+            ),
+            ("k2's gradient near 0", "/ 2 * series +", "/ 2 * series.detach() +", "gradient"),
+            ("k1 taken", '("k2", "k3")', '("k1", "k2", "k3")', "errors"),
+            ("shapes that broadcast", "x.shape != log_probs.shape", "0", "errors"),
+            (
+                "float32 from half",
+                "series + far).to(log_probs.dtype)",
+                "series + far)",
+                "float16",
+                "dtype",
+            ),
+            (
+                "float32 from half of k2",
+                "(d.square() / 2).to(log_probs.dtype)",
+                "d.square() / 2",
+                "float16",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(log_probs.dtype, torch.float32)",
+                "log_probs.dtype",
+                "dtypes",
+            ),
+        ],
+        "gspo_loss": [
+            ("the sum of the log-ratios", " / mask.sum(1).clamp_min(1)", "", "value"),
+            (
+                "the mean of the ratios",
+                "log_ratios.sum(1) / mask.sum(1).clamp_min(1)",
+                "((log_ratios.exp() * mask).sum(1) / mask.sum(1).clamp_min(1)).log()",
+                "value",
+            ),
+            ("divided by T, padding and all", "mask.sum(1).clamp_min(1)", "mask.shape[1]", "value"),
+            (
+                "PPO's epsilon",
+                "epsilon: float | Tensor = 3e-4",
+                "epsilon: float | Tensor = 0.2",
+                "value",
+            ),
+            ("one epsilon for both ends", "_log(1 + epsilon_high)", "_log(1 + epsilon)", "value"),
+            ("both ends as far in logarithms", "_log(1 - epsilon)", "-_log(1 + epsilon)", "value"),
+            ("epsilon for its logarithm", "_log(1 + epsilon_high)", "epsilon_high", "value"),
+            ("the mask inverted", "masked_fill(~mask", "masked_fill(mask", "value"),
+            ("no clip", "torch.where(gain >= 0, high, low)", "log_ratio", "value"),
+            ("max for min", "gain >= 0", "gain < 0", "value"),
+            ("its sign", "(-gain *", "(gain *", "value"),
+            ("0 times what the mask hides", ".masked_fill(~mask, 0)", " * mask", "value"),
+            ("0 / 0 where nothing is left", ".clamp_min(1)", "", "value"),
+            (
+                "exp, then min: inf times 0",
+                "torch.where(gain >= 0, high, low).exp()",
+                "torch.where(gain >= 0, log_ratio.exp().minimum(high.exp()), low.exp())",
+                "test_a_cut_answer_has_no_gradient_however_far_off",
+            ),
+            ("the old policy learns", "old_log_probs.detach()", "old_log_probs", "gradient"),
+            ("the advantages learn", "advantages.detach()", "advantages", "gradient"),
+            (
+                "half the slope",
+                "torch.where(gain >= 0, high, low)",
+                "((high := torch.where(gain >= 0, high, low)) + high.detach()).div(2)",
+                "gradient",
+            ),
+            (
+                "epsilon at most 0.1",
+                "1 - epsilon)",
+                "1 - min(epsilon, 0.1))",
+                "settings",
+                "setting",
+            ),
+            (
+                "epsilon_high at least 4e-4",
+                "_log(1 + epsilon_high)",
+                "_log(1 + max(epsilon_high, 4e-4))",
+                "settings",
+            ),
+            ("a learned epsilon is cut off", "1 - epsilon)", "1 - float(epsilon))", "settings"),
+            ("a tensor of two epsilons", "if value.dim()", "if value.dim() > 1", "settings"),
+            ("an integer mask", "mask.dtype != torch.bool or ", "", "errors"),
+            (
+                "one advantage for all",
+                "advantages.shape != log_probs.shape[:1]",
+                "advantages.dim() != 1",
+                "errors",
+            ),
+            ("epsilon 0", "value > 0", "value >= 0", "errors"),
+            (
+                "float32 from half",
+                "low).exp()).to(log_probs.dtype)",
+                "low).exp())",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(log_probs.dtype, torch.float32)",
+                "log_probs.dtype",
+                "test_a_half_ratio_keeps_the_old_policy",
+            ),
+        ],
+        "cispo_loss": [
+            ("the ratio, no log-probability", "(-weights * x)", "(-weights)", "value"),
+            ("the weight lives", "x.detach() - old", "x - old", "gradient"),
+            ("the cap 1 + max_ratio", "_log(max_ratio)", "_log(1 + max_ratio)", "value"),
+            ("no cap", "log_ratio.clamp_max(_log(max_ratio))", "log_ratio", "value"),
+            (
+                "capped from below as well",
+                "clamp_max(_log(max_ratio))",
+                "clamp(-_log(max_ratio), _log(max_ratio))",
+                "value",
+            ),
+            ("the cap for its logarithm", "_log(max_ratio)", "max_ratio", "value"),
+            ("no weight", "log_ratio.clamp_max(_log(max_ratio)).exp()", "1", "value"),
+            ("its sign", "(-weights * x)", "(weights * x)", "value"),
+            (
+                "the probability for its logarithm",
+                "(-weights * x)",
+                "(-weights * x.exp())",
+                "value",
+            ),
+            (
+                "a capped token is cut off",
+                "(-weights * x)",
+                "(-weights * x.where(log_ratio < _log(max_ratio), x.detach()))",
+                "gradient",
+            ),
+            ("a learned cap is cut off", "_log(max_ratio)", "_log(float(max_ratio))", "settings"),
+            (
+                "a cap of 5 at most",
+                "_log(max_ratio)",
+                "_log(min(max_ratio, 5))",
+                "settings",
+                "setting",
+            ),
+            ("a cap of 1 at least", "_log(max_ratio)", "_log(max(max_ratio, 1))", "settings"),
+            ("the advantages learn", "advantages.detach()", "advantages", "gradient"),
+            ("the old policy learns", "old_log_probs.detach()", "old_log_probs", "gradient"),
+            ("one advantage for all", "advantages.shape != log_probs.shape", "0", "errors"),
+            ("nan as a cap", "not value > 0", "value <= 0", "errors"),
+            (
+                "float32 from half",
+                "(-weights * x).to(log_probs.dtype)",
+                "-weights * x",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(log_probs.dtype, torch.float32)",
+                "log_probs.dtype",
+                "test_a_half_ratio_keeps_the_old_policy",
+            ),
+        ],
+    },
 )
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def scaled(rewards, deviation):
-    centered = rewards - rewards.mean(-1, keepdim=True)
-    return centered / deviation
-
-
-@MUTANTS.of("group_advantages", "the biased deviation", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    centered = group_advantages(rewards, scale_rewards=False)
-    if not scale_rewards:
-        return centered
-    deviation = centered.square().mean(-1, keepdim=True).sqrt()
-    return centered / deviation.where(deviation > 0, 1)
-
-
-@MUTANTS.of("group_advantages", "1e-4 added to the deviation", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    centered = group_advantages(rewards, scale_rewards=False)
-    return centered / (rewards.std(-1, keepdim=True) + 1e-4) if scale_rewards else centered
-
-
-@MUTANTS.of(
-    "group_advantages", "rounding divided by rounding", killed_by="test_equal_rewards_pull_nowhere"
-)
-def _(rewards, *, scale_rewards=True):
-    deviation = rewards.std(-1, keepdim=True) if scale_rewards else 1
-    return scaled(rewards, deviation)
-
-
-@MUTANTS.of("group_advantages", "statistics of the batch", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    centered = rewards - rewards.mean()
-    return centered / rewards.std().clamp_min(1e-30) if scale_rewards else centered
-
-
-@MUTANTS.of("group_advantages", "divided by the variance", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    centered = group_advantages(rewards, scale_rewards=False)
-    if not scale_rewards:
-        return centered
-    variance = rewards.var(-1, keepdim=True)
-    return centered / variance.where(variance > 0, 1)
-
-
-@MUTANTS.of("group_advantages", "never scaled", killed_by="value")
-def _(rewards, **_):
-    return group_advantages(rewards, scale_rewards=False)
-
-
-@MUTANTS.of("group_advantages", "scaled always", killed_by="value")
-def _(rewards, **_):
-    return group_advantages(rewards)
-
-
-@MUTANTS.of("group_advantages", "groups down the columns", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    return group_advantages(rewards.movedim(0, -1), scale_rewards=scale_rewards).movedim(-1, 0)
-
-
-@MUTANTS.of("group_advantages", "not centered", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    deviation = rewards.std(-1, keepdim=True)
-    return rewards / deviation.where(deviation > 0, 1) if scale_rewards else rewards
-
-
-@MUTANTS.of("group_advantages", "its sign", killed_by="value")
-def _(rewards, *, scale_rewards=True):
-    return -group_advantages(rewards, scale_rewards=scale_rewards)
-
-
-@MUTANTS.of(
-    "group_advantages",
-    "squares vanish and overflow",
-    killed_by="test_the_size_of_rewards_makes_no_difference",
-)
-def _(rewards, *, scale_rewards=True):
-    centered = group_advantages(rewards, scale_rewards=False)
-    if not scale_rewards:
-        return centered
-    variance = centered.square().sum(-1, keepdim=True) / (rewards.shape[-1] - 1)
-    return centered / variance.where(variance > 0, 1).sqrt()
-
-
-@MUTANTS.of("group_advantages", "a single answer keeps its reward", killed_by="errors")
-def _(rewards, *, scale_rewards=True):
-    if rewards.shape[-1:] == (1,):
-        return rewards
-    return group_advantages(rewards, scale_rewards=scale_rewards)
-
-
-@MUTANTS.of("leave_one_out_advantages", "the mean of all", killed_by="value")
-def _(rewards):
-    return rewards - rewards.mean(-1, keepdim=True)
-
-
-@MUTANTS.of("leave_one_out_advantages", "(G - 1) / G", killed_by="value")
-def _(rewards):
-    group = rewards.shape[-1]
-    return (rewards - rewards.mean(-1, keepdim=True)) * (group - 1) / group
-
-
-@MUTANTS.of("leave_one_out_advantages", "the sum of the others", killed_by="value")
-def _(rewards):
-    return 2 * rewards - rewards.sum(-1, keepdim=True)
-
-
-@MUTANTS.of("leave_one_out_advantages", "the others' mean over G", killed_by="value")
-def _(rewards):
-    return rewards - (rewards.sum(-1, keepdim=True) - rewards) / rewards.shape[-1]
-
-
-@MUTANTS.of("leave_one_out_advantages", "the total over G - 1", killed_by="value")
-def _(rewards):
-    return rewards - rewards.sum(-1, keepdim=True) / (rewards.shape[-1] - 1)
-
-
-@MUTANTS.of("leave_one_out_advantages", "the best of the others", killed_by="value")
-def _(rewards):
-    best, second = rewards.topk(2, -1).values.split(1, -1)
-    return rewards - torch.where(rewards == best, second, best)
-
-
-@MUTANTS.of("leave_one_out_advantages", "standardized", killed_by="value")
-def _(rewards):
-    return group_advantages(rewards)
-
-
-@MUTANTS.of("leave_one_out_advantages", "groups down the columns", killed_by="value")
-def _(rewards):
-    return leave_one_out_advantages(rewards.movedim(0, -1)).movedim(-1, 0)
-
-
-@MUTANTS.of(
-    "leave_one_out_advantages",
-    "a mean that is rounded",
-    killed_by="test_equal_rewards_pull_nowhere",
-)
-def _(rewards):
-    others = (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1)
-    return rewards - others
-
-
-@MUTANTS.of("leave_one_out_advantages", "0 / 0 for a single answer", killed_by="errors")
-def _(rewards):
-    group = rewards.shape[-1] if rewards.dim() else 1
-    return (rewards.sum(-1, keepdim=True) - group * rewards) / (1 - group or torch.nan)
-
-
-@MUTANTS.of("kl_penalty", "d the other way round", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    return kl_penalty(2 * reference_log_probs.detach() - log_probs, reference_log_probs, kind=kind)
-
-
-@MUTANTS.of("kl_penalty", "k2 by default", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k2"):
-    return kl_penalty(log_probs, reference_log_probs, kind=kind)
-
-
-@MUTANTS.of("kl_penalty", "k2 without its half", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    losses = kl_penalty(log_probs, reference_log_probs, kind=kind)
-    return losses * (2 if kind == "k2" else 1)
-
-
-@MUTANTS.of("kl_penalty", "e^d - 1 + d", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = reference_log_probs.detach() - log_probs
-    return d.exp() - 1 + d if kind == "k3" else d**2 / 2
-
-
-@MUTANTS.of("kl_penalty", "the ratio without the 1", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = reference_log_probs.detach() - log_probs
-    return d.exp() - d if kind == "k3" else d**2 / 2
-
-
-@MUTANTS.of("kl_penalty", "the value clamped at 10", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    return kl_penalty(log_probs, reference_log_probs, kind=kind).clamp_max(10)
-
-
-@MUTANTS.of("kl_penalty", "d clamped at 20", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = (reference_log_probs.detach() - log_probs).clamp(-20, 20)
-    return kl_penalty(-d, 0 * d, kind=kind)
-
-
-@MUTANTS.of("kl_penalty", "e^d - 1 - d as it stands", killed_by="next to the optimum")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = reference_log_probs.detach() - log_probs
-    return d.exp() - 1 - d if kind == "k3" else d**2 / 2
-
-
-@MUTANTS.of("kl_penalty", "expm1(d) - d", killed_by="test_k3_keeps_its_digits_in_float32")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = reference_log_probs.detach() - log_probs
-    return d.expm1() - d if kind == "k3" else d**2 / 2
-
-
-@MUTANTS.of("kl_penalty", "its series ends after the square", killed_by="value")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = reference_log_probs.detach() - log_probs
-    exact = torch.where(d.abs() < 0.1, d**2 / 2 + d**3 / 6, d.expm1() - d)
-    return exact if kind == "k3" else d**2 / 2
-
-
-@MUTANTS.of("kl_penalty", "the reference learns", killed_by="gradient")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    d = reference_log_probs - log_probs
-    return d.exp() - 1 - d if kind == "k3" else d**2 / 2
-
-
-@MUTANTS.of("kl_penalty", "k3's value, k2's gradient", killed_by="gradient")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    k2 = kl_penalty(log_probs, reference_log_probs, kind="k2")
-    if kind == "k2":
-        return k2
-    return kl_penalty(log_probs, reference_log_probs).detach() + k2 - k2.detach()
-
-
-@MUTANTS.of("kl_penalty", "k1 taken", killed_by="errors")
-def _(log_probs, reference_log_probs, *, kind="k3"):
-    if kind == "k1":
-        return log_probs - reference_log_probs.detach()
-    return kl_penalty(log_probs, reference_log_probs, kind=kind)
-
-
-def sequence(log_probs, old, mask):
-    ratios = (log_probs - old.detach()).masked_fill(~mask, 0)
-    return (ratios.sum(1) / mask.sum(1).clamp_min(1)).exp()
-
-
-def clipped(s, advantages, epsilon, epsilon_high):
-    a = advantages.detach()
-    return -torch.minimum(s * a, s.clamp(1 - epsilon, 1 + epsilon_high) * a)
-
-
-@MUTANTS.of("gspo_loss", "the sum of the log-ratios", killed_by="value")
-def _(log_probs, old, advantages, mask, **settings):
-    n = mask.sum(1, keepdim=True)
-    return gspo_loss(old + (log_probs - old) * n, old, advantages, mask, **settings)
-
-
-@MUTANTS.of("gspo_loss", "the mean of the ratios", killed_by="value")
-def _(log_probs, old, advantages, mask, *, epsilon=3e-4, epsilon_high=4e-4):
-    ratios = (log_probs - old.detach()).exp().masked_fill(~mask, 0)
-    s = ratios.sum(1) / mask.sum(1).clamp_min(1)
-    return clipped(s, advantages, epsilon, epsilon_high)
-
-
-@MUTANTS.of("gspo_loss", "divided by T, padding and all", killed_by="value")
-def _(log_probs, old, advantages, mask, **settings):
-    share = mask.sum(1, keepdim=True) / mask.shape[1]
-    return gspo_loss(old + (log_probs - old) * share, old, advantages, mask, **settings)
-
-
-@MUTANTS.of("gspo_loss", "PPO's epsilons", killed_by="value")
-def _(log_probs, old, advantages, mask, *, epsilon=0.2, epsilon_high=0.2):
-    return gspo_loss(log_probs, old, advantages, mask, epsilon=epsilon, epsilon_high=epsilon_high)
-
-
-@MUTANTS.of("gspo_loss", "one epsilon for both ends", killed_by="value")
-def _(log_probs, old, advantages, mask, *, epsilon=3e-4, **_):
-    return gspo_loss(log_probs, old, advantages, mask, epsilon=epsilon, epsilon_high=epsilon)
-
-
-@MUTANTS.of("gspo_loss", "the mask inverted", killed_by="value")
-def _(log_probs, old, advantages, mask, **settings):
-    return gspo_loss(log_probs, old, advantages, ~mask, **settings)
-
-
-@MUTANTS.of("gspo_loss", "no clip", killed_by="value")
-def _(log_probs, old, advantages, mask, **_):
-    return -sequence(log_probs, old, mask) * advantages.detach()
-
-
-@MUTANTS.of("gspo_loss", "max for min", killed_by="value")
-def _(log_probs, old, advantages, mask, *, epsilon=3e-4, epsilon_high=4e-4):
-    return -clipped(sequence(log_probs, old, mask), -advantages, epsilon, epsilon_high)
-
-
-@MUTANTS.of("gspo_loss", "0 times what the mask hides", killed_by="value")
-def _(log_probs, old, advantages, mask, *, epsilon=3e-4, epsilon_high=4e-4):
-    d = ((log_probs - old.detach()) * mask).sum(1) / mask.sum(1).clamp_min(1)
-    return clipped(d.exp(), advantages, epsilon, epsilon_high)
-
-
-@MUTANTS.of("gspo_loss", "0 / 0 where nothing is left", killed_by="value")
-def _(log_probs, old, advantages, mask, *, epsilon=3e-4, epsilon_high=4e-4):
-    d = (log_probs - old.detach()).masked_fill(~mask, 0).sum(1) / mask.sum(1)
-    return clipped(d.exp(), advantages, epsilon, epsilon_high)
-
-
-@MUTANTS.of(
-    "gspo_loss",
-    "exp, then min: inf times 0",
-    killed_by="test_a_cut_answer_has_no_gradient_however_far_off",
-)
-def _(log_probs, old, advantages, mask, *, epsilon=3e-4, epsilon_high=4e-4):
-    return clipped(sequence(log_probs, old, mask), advantages, epsilon, epsilon_high)
-
-
-@MUTANTS.of("gspo_loss", "a gradient for each token as for one", killed_by="gradient")
-def _(log_probs, old, advantages, mask, **settings):
-    losses = gspo_loss(log_probs, old, advantages, mask, **settings)
-    d = (log_probs - log_probs.detach()).masked_fill(~mask, 0).sum(1)
-    return losses.detach() * d.exp()
-
-
-@MUTANTS.of("gspo_loss", "an integer mask taken", killed_by="errors")
-def _(log_probs, old, advantages, mask, **settings):
-    return gspo_loss(log_probs, old, advantages, mask.bool(), **settings)
-
-
-def weights(log_probs, old):
-    return (log_probs - old).detach().exp()
-
-
-@MUTANTS.of("cispo_loss", "the ratio lives, no log-probability", killed_by="value")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    return -(log_probs - old.detach()).exp().clamp_max(max_ratio) * advantages.detach()
-
-
-@MUTANTS.of("cispo_loss", "the weight lives", killed_by="gradient")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    w = (log_probs - old.detach()).exp().clamp_max(max_ratio)
-    return -w * advantages.detach() * log_probs
-
-
-@MUTANTS.of("cispo_loss", "the cap 1 + max_ratio", killed_by="value")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    return cispo_loss(log_probs, old, advantages, max_ratio=1 + max_ratio)
-
-
-@MUTANTS.of("cispo_loss", "no cap", killed_by="value")
-def _(log_probs, old, advantages, **_):
-    return -weights(log_probs, old) * advantages.detach() * log_probs
-
-
-@MUTANTS.of("cispo_loss", "capped from below as well", killed_by="value")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    w = weights(log_probs, old).clamp(1 / max_ratio, max_ratio)
-    return -w * advantages.detach() * log_probs
-
-
-@MUTANTS.of("cispo_loss", "no weight", killed_by="value")
-def _(log_probs, old, advantages, **_):
-    return -advantages.detach() * (log_probs + 0 * old.detach())
-
-
-@MUTANTS.of("cispo_loss", "its sign", killed_by="value")
-def _(log_probs, old, advantages, **settings):
-    return -cispo_loss(log_probs, old, advantages, **settings)
-
-
-@MUTANTS.of("cispo_loss", "the probability for its logarithm", killed_by="value")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    return cispo_loss(log_probs, old, advantages, max_ratio=max_ratio) / log_probs * log_probs.exp()
-
-
-@MUTANTS.of("cispo_loss", "a capped token is cut off", killed_by="gradient")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    w = weights(log_probs, old)
-    x = torch.where(w > max_ratio, log_probs.detach(), log_probs)
-    return cispo_loss(x, (x - w.log()).detach(), advantages, max_ratio=max_ratio)
-
-
-@MUTANTS.of("cispo_loss", "a cap that is learned is cut off", killed_by="settings")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    w = torch.minimum(weights(log_probs, old), torch.as_tensor(max_ratio).to(log_probs)).detach()
-    return -w * advantages.detach() * log_probs
-
-
-@MUTANTS.of("cispo_loss", "the advantages learn", killed_by="gradient")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    return -weights(log_probs, old).clamp_max(max_ratio) * advantages * log_probs
-
-
-@MUTANTS.of("cispo_loss", "an advantage for each answer broadcast", killed_by="errors")
-def _(log_probs, old, advantages, *, max_ratio=5.0):
-    return -weights(log_probs, old).clamp_max(max_ratio) * advantages.detach() * log_probs

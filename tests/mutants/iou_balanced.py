@@ -1,180 +1,155 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.detection.iou_balanced import (
-    iou_balanced_classification_loss,
-    iou_balanced_localization_loss,
+MUTANTS = edits(
+    "lossbook.detection.iou_balanced",
+    {
+        "iou_balanced_classification_loss": [
+            ("a live normalizer", "losses.detach().log()", "losses.log()", "gradient"),
+            ("a gradient to the IoU", "ious.detach()", "ious", "gradient"),
+            ("no normalizer", "powers + costs.logsumexp(0) - total", "powers", "value"),
+            (
+                "1e-6 in the denominator",
+                "logsumexp(0) - total",
+                "logsumexp(0) - (total.exp() + 1e-6).log()",
+                "value",
+            ),
+            (
+                "0 where nothing overlaps",
+                "usable & (costs > -torch.inf)",
+                "costs > -torch.inf",
+                "value",
+            ),
+            (
+                "weights that sum to the count",
+                "costs.logsumexp(0) - total",
+                "(labels > 0).sum().log() - powers.where(labels > 0, -torch.inf).logsumexp(0)",
+                "value",
+            ),
+            (
+                "weights, not their share",
+                "powers + costs.logsumexp(0)",
+                "powers + (labels > 0).sum().log()",
+                "value",
+            ),
+            ("sums over the background, too", ".where(labels > 0, -torch.inf)", "", "value"),
+            (
+                "class 1 taken for background",
+                "(labels > 0, -torch.inf)",
+                "(labels > 1, -torch.inf)",
+                "value",
+            ),
+            (
+                "the IoU turned around",
+                "ious.detach().to(wide)",
+                "1 - ious.detach().to(wide)",
+                "value",
+            ),
+            ("eta left out", "eta * overlaps", "overlaps", "value"),
+            (
+                "an eta of the tables",
+                "(eta * overlaps",
+                "(round(2 * float(eta)) / 2 * overlaps",
+                "settings",
+                "setting",
+            ),
+            ("a learned eta is cut off", "(eta * overlaps", "(float(eta) * overlaps", "settings"),
+            ("0 to the power 0 is 0", "apart & (eta > 0)", "apart", "value"),
+            (
+                "a nan back to eta",
+                "(powers + costs).where(usable, 0).logsumexp(0)",
+                "(powers + costs).logsumexp(0)",
+                "settings",
+            ),
+            (
+                "powers of the IoU underflow",
+                "(eta * overlaps.masked_fill(apart, 1).log())",
+                "(overlaps.masked_fill(apart, 1) ** eta).log()",
+                "value",
+            ),
+            (
+                "inf times 0",
+                "usable & (costs > -torch.inf)",
+                "usable",
+                "test_a_positive_that_costs_nothing_stays_finite",
+            ),
+            (
+                "the digits of a small loss lost",
+                "(others + lead.expm1()).log1p()",
+                "(others + lead.exp()).log()",
+                "next to the optimum",
+            ),
+            (
+                "IoUs of (P, 1)",
+                "given.shape != logits.shape[:1]",
+                "len(given) != len(logits)",
+                "errors",
+            ),
+            (
+                "bytes for labels",
+                "labels.dtype != torch.int64",
+                "labels.is_floating_point()",
+                "dtypes",
+            ),
+            ("negative eta", "not setting >= 0", "setting != setting", "errors"),
+            ("float32 from half", ".to(logits.dtype)", "", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "float16",
+            ),
+        ],
+        "iou_balanced_localization_loss": [
+            ("a gradient to the IoU", "ious.detach()", "ious", "gradient"),
+            ("the mean over the offsets", "losses.sum(1)", "losses.mean(1)", "value"),
+            ("Huber for smooth L1", "losses = clipped", "losses = beta * clipped", "value"),
+            ("absolute differences", "(residuals - beta / 2 * clipped)", "residuals", "value"),
+            ("a square without a tail", ".clamp(-1, 1)", "", "value"),
+            ("lam left out", ".to(wide) ** lam", ".to(wide)", "value"),
+            ("the IoU turned around", "ious.detach()", "(1 - ious.detach())", "value"),
+            (
+                "weights that sum to the count",
+                "** lam * losses.sum(1)",
+                "** lam / (ious**lam).mean() * losses.sum(1)",
+                "value",
+            ),
+            (
+                "0 / 0 at beta 0",
+                "beta.where(beta >= least, 1).reciprocal().where(beta >= least, 1 / least)",
+                "beta.reciprocal()",
+                "value",
+            ),
+            (
+                "no slope for the targets",
+                "- target_offsets.to(wide)",
+                "- target_offsets.to(wide).detach()",
+                "gradient",
+            ),
+            ("lam at most 1.5", "** lam", "** min(lam, 1.5)", "settings", "setting"),
+            ("beta at most 1", "new_zeros(()) + beta", "new_zeros(()) + min(beta, 1)", "settings"),
+            (
+                "a learned beta is cut off",
+                "new_zeros(()) + beta",
+                "new_zeros(()) + float(beta)",
+                "settings",
+            ),
+            ("a learned lam is cut off", "** lam", "** float(lam)", "settings"),
+            ("a tensor of two betas", "if setting.dim()", "if setting.dim() > 1", "settings"),
+            ("one target for all", "target_offsets.shape != offsets.shape", "0", "errors"),
+            ("boxes of five numbers", "offsets.shape[1] != 4 or ", "", "errors"),
+            (
+                "IoUs of (P, 1)",
+                "ious.shape != offsets.shape[:1]",
+                "len(ious) != len(offsets)",
+                "errors",
+            ),
+            ("float32 from half", ".to(offsets.dtype)\n", "\n", "float16", "dtype"),
+            (
+                "the residuals rounded to half",
+                "offsets.to(wide) - target_offsets.to(wide)",
+                "offsets - target_offsets.to(offsets.dtype)",
+                "dtypes",
+            ),
+        ],
+    },
 )
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def parts(logits, labels, ious, eta):
-    """Cross entropies, positives and powers of the IoU."""
-    return F.cross_entropy(logits, labels, reduction="none"), labels > 0, ious**eta
-
-
-def joined(costs, positive, powers, total):
-    weights = powers * costs[positive].sum() / total
-    return costs * weights.where(positive & (total > 0), 1)
-
-
-@MUTANTS.of(
-    "iou_balanced_classification_loss",
-    "a live normalizer",
-    killed_by="gradient",
-)
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    return joined(costs, positive, powers, (powers * costs)[positive].sum())
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "a gradient to the IoU", killed_by="gradient")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious, eta)
-    fixed = costs.detach()
-    total = (powers * fixed)[positive].sum()
-    return costs * (powers * fixed[positive].sum() / total).where(positive & (total > 0), 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "no normalizer", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    return costs * powers.where(positive, 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "1e-6 in the denominator", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    fixed = costs.detach()
-    weights = powers * fixed[positive].sum() / ((powers * fixed)[positive].sum() + 1e-6)
-    return costs * weights.where(positive, 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "0/0 where nothing overlaps", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    fixed = costs.detach()
-    weights = powers * fixed[positive].sum() / (powers * fixed)[positive].sum()
-    return costs * weights.where(positive, 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "weights that sum to the count", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    weights = powers * positive.sum() / powers[positive].sum()
-    return costs * weights.where(positive & (powers.sum() > 0), 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "sums over the background, too", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    fixed = costs.detach()
-    total = (powers * fixed).sum()
-    return costs * (powers * fixed.sum() / total).where(positive & (total > 0), 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "the background weighted", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    losses = iou_balanced_classification_loss(logits, labels, ious, eta=eta)
-    return losses * (ious**eta).where(labels == 0, 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "the IoU turned around", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    return iou_balanced_classification_loss(logits, labels, 1 - ious, eta=eta)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "eta left out", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    return iou_balanced_classification_loss(logits, labels, ious, eta=min(eta, 1.0))
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "powers of the IoU underflow", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, powers = parts(logits, labels, ious.detach(), eta)
-    total = (powers * costs.detach())[positive].sum()
-    return joined(costs, positive, powers, total)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "class 0 taken for an object", killed_by="value")
-def _(logits, labels, ious, *, eta=1.5):
-    wide = F.pad(logits, (1, 0), value=-torch.inf)
-    return iou_balanced_classification_loss(wide, labels + 1, ious, eta=eta)
-
-
-@MUTANTS.of(
-    "iou_balanced_classification_loss",
-    "inf times 0",
-    killed_by="test_a_positive_that_costs_nothing_stays_finite",
-)
-def _(logits, labels, ious, *, eta=1.5):
-    costs, positive, _ = parts(logits, labels, ious, eta)
-    powers, logs = eta * ious.log(), costs.detach().log().where(positive, -torch.inf)
-    weights = (powers + logs.logsumexp(0) - (powers + logs).logsumexp(0)).exp()
-    return costs * weights.where(positive, 1)
-
-
-@MUTANTS.of("iou_balanced_classification_loss", "IoUs of (P, 1) broadcast", killed_by="errors")
-def _(logits, labels, ious, *, eta=1.5):
-    return iou_balanced_classification_loss(logits, labels, ious.reshape(-1), eta=eta)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "a gradient to the IoU", killed_by="gradient")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    each = F.smooth_l1_loss(offsets, target_offsets, reduction="none", beta=beta)
-    return ious**lam * each.sum(1)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "the mean over the offsets", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    return iou_balanced_localization_loss(offsets, target_offsets, ious, lam=lam, beta=beta) / 4
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "Huber for smooth L1", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    scale = beta or 1.0
-    return scale * iou_balanced_localization_loss(offsets, target_offsets, ious, lam=lam, beta=beta)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "absolute differences", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    plain = iou_balanced_localization_loss(offsets, target_offsets, ious, lam=lam, beta=0.0)
-    return plain + 0 * beta
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "a square without a tail", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    squares = (offsets - target_offsets).square().sum(1) / (2 * (beta or 1.0))
-    return ious.detach() ** lam * squares
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "lam left out", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    once = min(lam, 1.0)
-    return iou_balanced_localization_loss(offsets, target_offsets, ious, lam=once, beta=beta)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "the IoU turned around", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    return iou_balanced_localization_loss(offsets, target_offsets, 1 - ious, lam=lam, beta=beta)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "weights that sum to the count", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    losses = iou_balanced_localization_loss(offsets, target_offsets, ious, lam=lam, beta=beta)
-    return losses * len(ious) / (ious**lam).sum().clamp_min(1e-9)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "0/0 at beta 0", killed_by="value")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    r = offsets - target_offsets
-    clipped = (r / beta).clamp(-1, 1) if beta else r / r.abs()
-    return ious.detach() ** lam * (clipped * (r - beta * clipped / 2)).sum(1)
-
-
-@MUTANTS.of("iou_balanced_localization_loss", "one target for all", killed_by="errors")
-def _(offsets, target_offsets, ious, *, lam=1.5, beta=1.0):
-    targets = target_offsets.expand(offsets.shape)
-    return iou_balanced_localization_loss(offsets, targets, ious, lam=lam, beta=beta)

@@ -1,109 +1,142 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.segmentation.dice import dice_loss
-from lossbook.segmentation.jaccard import jaccard_loss
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def sums(probabilities, targets):
-    """Overlap and both sizes."""
-    p, t = (x.double().unsqueeze(-1).flatten(2) for x in (probabilities, targets))
-    return (p * t).sum(2), p.sum(2), t.sum(2)
-
-
-@MUTANTS.of("jaccard_loss", "the overlap counted twice in the union", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    i, p, t = sums(probabilities, targets)
-    return 1 - (i + smooth) / (p + t + smooth)
-
-
-@MUTANTS.of("jaccard_loss", "Dice under Jaccard's name", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    return dice_loss(probabilities, targets, smooth=smooth)
-
-
-@MUTANTS.of("jaccard_loss", "smooth only below: an empty mask costs 1", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    i, p, t = sums(probabilities, targets)
-    return 1 - i / (p + t - i + smooth)
-
-
-@MUTANTS.of("jaccard_loss", "times smooth", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    return jaccard_loss(probabilities, targets, smooth=smooth) * smooth
-
-
-@MUTANTS.of("jaccard_loss", "the larger of both for the union", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    p, t = (x.unsqueeze(-1).flatten(2) for x in (probabilities, targets))
-    return 1 - (torch.minimum(p, t).sum(2) + smooth) / (torch.maximum(p, t).sum(2) + smooth)
-
-
-@MUTANTS.of("jaccard_loss", "squares in the union", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    i = sums(probabilities, targets)[0]
-    p, t = (sums(x, x)[0] for x in (probabilities, targets))
-    return 1 - (i + smooth) / (p + t - i + smooth)
-
-
-@MUTANTS.of("jaccard_loss", "minus the logarithm", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    return -(1 - jaccard_loss(probabilities, targets, smooth=smooth)).log()
-
-
-@MUTANTS.of("jaccard_loss", "the index, not one minus it", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    return 1 - jaccard_loss(probabilities, targets, smooth=smooth)
-
-
-@MUTANTS.of("jaccard_loss", "the batch flattened", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    i, p, t = (x.sum(0) for x in sums(probabilities, targets))
-    return (1 - (i + smooth) / (p + t - i + smooth)).expand(probabilities.shape[:2])
-
-
-@MUTANTS.of("jaccard_loss", "averaged over the classes", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    return jaccard_loss(probabilities, targets, smooth=smooth).mean(1)
-
-
-@MUTANTS.of("jaccard_loss", "masks cut at 1/2", killed_by="value")
-def _(probabilities, targets, *, smooth=1e-5):
-    hard = (probabilities > 0.5).to(probabilities) + 0 * probabilities
-    return jaccard_loss(hard, targets, smooth=smooth)
-
-
-@MUTANTS.of("jaccard_loss", "a union without a slope", killed_by="gradient")
-def _(probabilities, targets, *, smooth=1e-5):
-    i, p, t = sums(probabilities, targets)
-    return 1 - (i + smooth) / (p + t - i + smooth).detach()
-
-
-@MUTANTS.of("jaccard_loss", "one mask broadcast to all classes", killed_by="errors")
-def _(probabilities, targets, *, smooth=1e-5):
-    if not smooth >= 0 or targets.dim() != probabilities.dim() or probabilities.dim() < 2:
-        return jaccard_loss(probabilities, targets, smooth=smooth)
-    return jaccard_loss(probabilities, targets.expand_as(probabilities), smooth=smooth)
-
-
-@MUTANTS.of("jaccard_loss", "smooth < 0 lets nan pass", killed_by="errors")
-def _(probabilities, targets, *, smooth=1e-5):
-    return jaccard_loss(probabilities, targets, smooth=smooth if smooth < 0 else 1.0)
-
-
-@MUTANTS.of("jaccard_loss", "sums in half", killed_by="test_half_precision_at_1024_by_1024")
-def _(probabilities, targets, *, smooth=1e-5):
-    i = (probabilities * targets).flatten(2).sum(2)
-    sizes = probabilities.flatten(2).sum(2) + targets.to(probabilities).flatten(2).sum(2)
-    return 1 - (i + smooth) / (sizes - i + smooth)
-
-
-@MUTANTS.of(
-    "jaccard_loss",
-    "1 / smooth overflows",
-    killed_by="test_the_slope_of_an_empty_mask_fits_float16",
+MUTANTS = edits(
+    "lossbook.segmentation.jaccard",
+    {
+        "jaccard_loss": [
+            ("Dice under Jaccard's name", "(sizes + differences) / 2", "sizes", "value"),
+            (
+                "smooth only below: an empty mask costs 1",
+                "(differences / (",
+                "((differences + smooth) / (",
+                "value",
+            ),
+            ("smooth twice", "(unions + smooth)", "(unions + 2 * smooth)", "value"),
+            ("a floor for smooth", "(unions + smooth)", "unions.maximum(smooth)", "value"),
+            ("times smooth", "(differences / (unions", "(smooth * differences / (unions", "value"),
+            (
+                "MONAI's smooth for all",
+                "smooth: float | Tensor = 1e-5",
+                "smooth: float | Tensor = 1.0",
+                "value",
+            ),
+            (
+                "the larger of both for the union",
+                "torch.addcmul(t, p, torch.rsub(t, 1, alpha=2))",
+                "(p - t).abs()",
+                "value",
+            ),
+            (
+                "squares in the union",
+                "p.sum(2) + t.sum(2)",
+                "(p * p).sum(2) + (t * t).sum(2)",
+                "value",
+            ),
+            (
+                "minus the logarithm",
+                "(differences / (unions + smooth))",
+                "-(1 - differences / (unions + smooth)).log()",
+                "value",
+            ),
+            (
+                "the index, not one minus it",
+                "(differences / (unions + smooth))",
+                "(1 - differences / (unions + smooth))",
+                "value",
+            ),
+            (
+                "the batch flattened",
+                "sizes, differences = sums(p, t)",
+                "sizes, differences = (x.sum(0).expand_as(x) for x in sums(p, t))",
+                "value",
+            ),
+            ("averaged over the classes", "smooth)).to(", "smooth)).mean(1).to(", "value"),
+            ("masks cut at 1/2", "(x.to(wide)", "((x > 0.5).to(wide)", "value"),
+            (
+                "two classes exchanged",
+                "= sums(p, t)",
+                "= (x.flip(1) if x.shape[1] == 2 else x for x in sums(p, t))",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "a union without a slope",
+                "(sizes + differences) / 2",
+                "(sizes + differences).detach() / 2",
+                "gradient",
+            ),
+            (
+                "a backward without the sizes",
+                "(to_sizes + to_differences)",
+                "to_differences",
+                "gradient",
+            ),
+            (
+                "a backward with half the overlap",
+                "-2 * to_differences",
+                "-to_differences",
+                "gradient",
+            ),
+            (
+                "the target's slope for both",
+                "(alone, both, p) if to_t",
+                "(alone, both, t) if to_t",
+                "gradient",
+            ),
+            ("the wrong input spared", "to_p, to_t = ctx", "to_t, to_p = ctx", "layout"),
+            ("forward mode forgets the target", "(dp * t + p * dt)", "(dp * t)", "modes"),
+            ("forward mode forgets a size", "(dp + dt).sum(2)", "dp.sum(2)", "modes"),
+            (
+                "a difference of sums",
+                "differences.sum(2)",
+                "p.sum(2) + t.sum(2) - 2 * (p * t).sum(2)",
+                "next to the optimum",
+            ),
+            (
+                "smooth at most 1",
+                "new_zeros(()) + smooth",
+                "new_zeros(()) + min(smooth, 1)",
+                "settings",
+                "setting",
+            ),
+            (
+                "a learned smooth is cut off",
+                "new_zeros(()) + smooth",
+                "new_zeros(()) + float(smooth)",
+                "settings",
+            ),
+            (
+                "a smooth of 0 is a little more",
+                ".where(smooth > 0, smooth)",
+                "",
+                "test_smooth_zero_on_two_empty_masks_is_nan",
+            ),
+            (
+                "1 / smooth overflows",
+                ".clamp_min(1 / torch.finfo(probabilities.dtype).max)",
+                "",
+                "test_the_slope_of_an_empty_mask_fits_float16",
+            ),
+            (
+                "one mask for all classes",
+                "targets.shape != probabilities.shape",
+                "targets.dim() != probabilities.dim()",
+                "errors",
+            ),
+            ("nan as smooth", "not smooth >= 0", "smooth < 0", "errors"),
+            (
+                "float32 from half",
+                "smooth)).to(probabilities.dtype)",
+                "smooth))",
+                "float16",
+                "dtype",
+            ),
+            (
+                "sums in half",
+                "(x.to(wide)",
+                "(x.to(probabilities.dtype)",
+                "test_half_precision_at_1024_by_1024",
+            ),
+        ],
+    },
 )
-def _(probabilities, targets, *, smooth=1e-5):
-    return jaccard_loss(probabilities.float(), targets, smooth=smooth).to(probabilities.dtype)

@@ -1,182 +1,154 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.distribution.jensen_shannon import generalized_jsd, total_variation_distance
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def kl(log_q, log_p, dim=1):
-    return (log_q.exp() * (log_q - log_p).where(log_q.exp() > 0, 0)).sum(dim)
-
-
-def mixture(log_p, log_q, beta):
-    return (beta * log_q.exp() + (1 - beta) * log_p.exp()).log()
-
-
-def plain(log_p, log_q, beta, dim=1):
-    log_m = mixture(log_p, log_q, beta)
-    return beta * kl(log_q, log_m, dim) + (1 - beta) * kl(log_p, log_m, dim)
-
-
-def logs(*logits, dim=1):
-    return (x.log_softmax(dim) for x in logits)
-
-
-@MUTANTS.of("generalized_jsd", "teacher and student exchanged in the mixture", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    log_m = mixture(log_q, log_p, beta)
-    return beta * kl(log_q, log_m, dim) + (1 - beta) * kl(log_p, log_m, dim)
-
-
-@MUTANTS.of("generalized_jsd", "the weights of the two divergences exchanged", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    log_m = mixture(log_p, log_q, beta)
-    return (1 - beta) * kl(log_q, log_m, dim) + beta * kl(log_p, log_m, dim)
-
-
-@MUTANTS.of("generalized_jsd", "beta weighs the prediction", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    return generalized_jsd(logits, target_logits, beta=1 - beta, dim=dim)
-
-
-@MUTANTS.of("generalized_jsd", "divergences of the mixture, not from it", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    log_m = mixture(log_p, log_q, beta)
-    return beta * kl(log_m, log_q, dim) + (1 - beta) * kl(log_m, log_p, dim)
-
-
-@MUTANTS.of("generalized_jsd", "logits mixed, not probabilities", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    log_m = (beta * log_q + (1 - beta) * log_p).log_softmax(dim)
-    return beta * kl(log_q, log_m, dim) + (1 - beta) * kl(log_p, log_m, dim)
-
-
-@MUTANTS.of("generalized_jsd", "the distance: its square root", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    return generalized_jsd(logits, target_logits, beta=beta, dim=dim).sqrt()
-
-
-@MUTANTS.of("generalized_jsd", "terms that cancel", killed_by="next to the optimum")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    return plain(*logs(logits, target_logits, dim=dim), beta, dim).clamp_min(0)
-
-
-@MUTANTS.of("generalized_jsd", "nan where both rule a class out", killed_by="infinite")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    p, q = log_p.exp(), log_q.exp()
-    m = beta * q + (1 - beta) * p
-    return (beta * q * (q / m).log() + (1 - beta) * p * (p / m).log()).sum(dim)
-
-
-@MUTANTS.of("generalized_jsd", "clipped at 1e-7", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = (x.exp().clamp_min(1e-7).log() for x in logs(logits, target_logits, dim=dim))
-    return plain(log_p, log_q, beta, dim)
-
-
-@MUTANTS.of("generalized_jsd", "the ends are forward and reverse KL", killed_by="errors")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    if beta == 0:
-        return kl(log_q, log_p, dim)
-    return kl(log_p, log_q, dim) if beta == 1 else plain(log_p, log_q, beta, dim)
-
-
-@MUTANTS.of("generalized_jsd", "the target detached", killed_by="gradient")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    return generalized_jsd(logits, target_logits.detach(), beta=beta, dim=dim)
-
-
-@MUTANTS.of("generalized_jsd", "a beta that is learned is cut off", killed_by="settings")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    beta = beta.detach() if isinstance(beta, torch.Tensor) else beta
-    return generalized_jsd(logits, target_logits, beta=beta, dim=dim)
-
-
-@MUTANTS.of("generalized_jsd", "classes on the last axis, whatever dim says", killed_by="shapes")
-def _(logits, target_logits, *, beta=0.5, **_):
-    return generalized_jsd(logits, target_logits, beta=beta, dim=-1)
-
-
-@MUTANTS.of("generalized_jsd", "divided by the number of classes", killed_by="value")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    losses = generalized_jsd(logits, target_logits, beta=beta, dim=dim)
-    return losses / logits.shape[dim]
-
-
-@MUTANTS.of("generalized_jsd", "flat at the target", killed_by="test_it_bends_at_the_target")
-def _(logits, target_logits, *, beta=0.5, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    gap, ahead = -(log_p - log_q).abs(), log_p > log_q
-    w = torch.where(ahead, beta, 1 - beta)
-    drop = -w * gap.expm1()
-    terms = w * gap * gap.exp() - (1 - drop) * (-drop).log1p()
-    return (torch.maximum(log_p, log_q).exp() * terms).sum(dim)
-
-
-@MUTANTS.of("total_variation_distance", "no half", killed_by="value")
-def _(logits, target_logits, *, dim=1):
-    return 2 * total_variation_distance(logits, target_logits, dim=dim)
-
-
-@MUTANTS.of("total_variation_distance", "the largest difference of a class", killed_by="value")
-def _(logits, target_logits, *, dim=1):
-    return (logits.softmax(dim) - target_logits.softmax(dim)).abs().amax(dim)
-
-
-@MUTANTS.of("total_variation_distance", "Euclidean", killed_by="value")
-def _(logits, target_logits, *, dim=1):
-    return (logits.softmax(dim) - target_logits.softmax(dim)).norm(dim=dim) / 2
-
-
-@MUTANTS.of("total_variation_distance", "averaged over the classes", killed_by="value")
-def _(logits, target_logits, *, dim=1):
-    return (logits.softmax(dim) - target_logits.softmax(dim)).abs().mean(dim) / 2
-
-
-@MUTANTS.of("total_variation_distance", "logits taken for probabilities", killed_by="value")
-def _(logits, target_logits, *, dim=1):
-    return (logits - target_logits).abs().sum(dim) / 2
-
-
-@MUTANTS.of("total_variation_distance", "sums over cumulated classes", killed_by="value")
-def _(logits, target_logits, *, dim=1):
-    p, q = logits.softmax(dim), target_logits.softmax(dim)
-    return (p - q).cumsum(dim).abs().sum(dim) / 2
-
-
-@MUTANTS.of("total_variation_distance", "probabilities cancel", killed_by="next to the optimum")
-def _(logits, target_logits, *, dim=1):
-    return (logits.softmax(dim) - target_logits.softmax(dim)).abs().sum(dim) / 2
-
-
-@MUTANTS.of(
-    "total_variation_distance",
-    "the difference of rounded log-probabilities",
-    killed_by="next to the optimum",
+MUTANTS = edits(
+    "lossbook.distribution.jensen_shannon",
+    {
+        "generalized_jsd": [
+            (
+                "beta weighs the prediction",
+                "(1 - beta) + (2 * beta - 1)",
+                "beta + (1 - 2 * beta)",
+                "value",
+            ),
+            (
+                "the target's weight for both",
+                "(1 - beta) + (2 * beta - 1) * ahead.to(wide)",
+                "beta",
+                "value",
+            ),
+            ("the larger one's weight", "* ahead.to(wide)", "* ~ahead", "value"),
+            ("the mixture's weights alone", "terms = w * gap", "terms = gap / 2", "value"),
+            ("the distance: its square root", "return losses", "return losses.sqrt()", "value"),
+            ("in bits", "return losses", "return losses.div(0.6931471805599453)", "value"),
+            (
+                "divided by the number of classes",
+                "* terms).sum(dim)",
+                "* terms).mean(dim)",
+                "value",
+            ),
+            (
+                "the smaller for the larger",
+                "torch.where(ahead, log_p, log_q)",
+                "torch.where(ahead, log_q, log_p)",
+                "value",
+            ),
+            ("the sum without the mixture", " - (1 - drop) * (-drop).log1p()", "", "value"),
+            ("clipped at 1e-7", "clamp_min(low)", "clamp_min(-16.1)", "value"),
+            ("divided by beta", "return losses", "return losses.div(beta)", "value"),
+            ("terms that cancel", "gap.expm1()", "(gap.exp() - 1)", "next to the optimum"),
+            (
+                "rounding left below 0",
+                "terms = terms - terms.detach().clamp_max(0)",
+                "pass",
+                "test_rounding_leaves_nothing_below_0",
+            ),
+            ("nan where both rule a class out", ".clamp_min(low)", "", "infinite"),
+            ("the ends are refused no more", "0 < beta < 1", "0 <= beta <= 1", "errors"),
+            (
+                "the target detached",
+                "(logits, target_logits))\n    ahead",
+                "(logits, target_logits.detach()))\n    ahead",
+                "gradient",
+            ),
+            ("a learned beta is cut off", "beta.to(wide)", "beta.to(wide).detach()", "settings"),
+            (
+                "a beta of 0.1 to 0.9",
+                "ahead = log_p",
+                "beta = max(0.1, min(beta, 0.9))\n    ahead = log_p",
+                "settings",
+                "setting",
+            ),
+            ("a tensor of two betas", "if beta.dim()", "if beta.dim() > 1", "settings"),
+            (
+                "flat at the target",
+                "torch.where(ahead, log_q - log_p, log_p - log_q)",
+                "-(log_p - log_q).abs()",
+                "test_it_bends_at_the_target",
+            ),
+            ("the last axis, whatever dim says", "wide = ", "dim = -1\n    wide = ", "value"),
+            ("axis 1, whatever dim says", "wide = ", "dim = 1\n    wide = ", "shapes", "dim"),
+            (
+                "two classes over the batch",
+                "x.to(wide).log_softmax(dim)",
+                "x.to(wide).log_softmax(dim if x.shape[dim] != 2 else 0)",
+                "shapes",
+                "two classes",
+            ),
+            ("float32 from half", "losses.to(logits.dtype)", "losses", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "float16",
+            ),
+        ],
+        "total_variation_distance": [
+            ("no half", "(2 * a.sum(dim))", "a.sum(dim)", "value"),
+            (
+                "the largest difference of a class",
+                "change.abs().sum(dim)",
+                "change.abs().amax(dim)",
+                "value",
+            ),
+            ("Euclidean", "change.abs().sum(dim)", "change.norm(dim=dim)", "value"),
+            (
+                "averaged over the classes",
+                "change.abs().sum(dim)",
+                "change.abs().mean(dim)",
+                "value",
+            ),
+            ("sums over cumulated classes", "change.abs()", "change.cumsum(dim).abs()", "value"),
+            ("not normalized", "q = b / b.sum(dim, keepdim=True)", "q = b", "value"),
+            ("by the target's sum", "(2 * a.sum(dim))", "(2 * b.sum(dim))", "value"),
+            ("logits far apart overflow", "(x - top_x).exp()", "x.exp()", "value"),
+            (
+                "probabilities cancel",
+                "torch.where(ahead, -a, b) * torch.where(ahead, -gap, gap).expm1()",
+                "b - a",
+                "next to the optimum",
+            ),
+            (
+                "a gap of rounded numbers",
+                "(x - y) - (top_x - top_y)",
+                "(x - top_x) - (y - top_y)",
+                "next to the optimum",
+            ),
+            (
+                "expm1 of a gap above 0",
+                "torch.where(ahead, -a, b) * torch.where(ahead, -gap, gap).expm1()",
+                "b * gap.expm1()",
+                "value",
+            ),
+            ("nan where both rule a class out", ".clamp_min(low)", "", "infinite"),
+            (
+                "the target detached",
+                "(logits, target_logits))\n    top",
+                "(logits, target_logits.detach()))\n    top",
+                "gradient",
+            ),
+            ("the last axis, whatever dim says", "wide = ", "dim = -1\n    wide = ", "value"),
+            ("axis 1, whatever dim says", "wide = ", "dim = 1\n    wide = ", "shapes", "dim"),
+            (
+                "one of two classes",
+                "(2 * a.sum(dim))",
+                "(2 * a.sum(dim) * (1 + (a.shape[dim] == 2)))",
+                "shapes",
+                "two classes",
+            ),
+            ("one target broadcast", "logits.shape != target_logits.shape", "0", "errors"),
+            (
+                "float32 from half",
+                "(2 * a.sum(dim))).to(logits.dtype)",
+                "(2 * a.sum(dim)))",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "dtypes",
+            ),
+        ],
+    },
 )
-def _(logits, target_logits, *, dim=1):
-    log_p, log_q = logs(logits, target_logits, dim=dim)
-    larger = torch.maximum(log_p, log_q).exp()
-    return (larger * -(-(log_p - log_q).abs()).expm1()).sum(dim) / 2
-
-
-@MUTANTS.of("total_variation_distance", "the target detached", killed_by="gradient")
-def _(logits, target_logits, *, dim=1):
-    return total_variation_distance(logits, target_logits.detach(), dim=dim)
-
-
-@MUTANTS.of("total_variation_distance", "the last axis, whatever dim says", killed_by="shapes")
-def _(logits, target_logits, **_):
-    return total_variation_distance(logits, target_logits, dim=-1)
-
-
-@MUTANTS.of("total_variation_distance", "one target broadcast", killed_by="errors")
-def _(logits, target_logits, *, dim=1):
-    return (logits.softmax(dim) - target_logits.softmax(-1)).abs().sum(dim) / 2

@@ -1,150 +1,105 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.generative.least_squares_gan import (
-    least_squares_discriminator_loss,
-    least_squares_generator_loss,
+# In the half square, which both share.
+SHARED = [
+    ("no 1/2", "r.square() / 2", "r.square()", "value"),
+    ("absolute errors", "r.square() / 2", "r.abs() / 2", "value"),
+    ("the slope of a square not halved", "gradient * ctx", "2 * gradient * ctx", "gradient"),
+    (
+        "a pull of one strength",
+        "gradient * ctx.saved_tensors[0]",
+        "gradient * ctx.saved_tensors[0].sign()",
+        "gradient",
+    ),
+    (
+        "forward mode of the plain change",
+        "change * ctx.saved_tensors[0]",
+        "change.clone()",
+        "modes",
+    ),
+    ("codes of shape (2,)", "and setting.dim()", "and setting.dim() > 1", "settings"),
+    ("compiled code squares only", "_HalfSquare.forward if", "torch.square if", "compile"),
+]
+MUTANTS = edits(
+    "lossbook.generative.least_squares_gan",
+    {
+        "least_squares_discriminator_loss": [
+            *SHARED,
+            (
+                "the average of both halves",
+                "(on_real + on_fake)",
+                "((on_real + on_fake) / 2)",
+                "value",
+            ),
+            ("the difference of both", "(on_real + on_fake)", "(on_real - on_fake)", "value"),
+            ("a for the real", "(real_scores.to(wide) - b)", "(real_scores.to(wide) - a)", "value"),
+            ("b for fakes", "(fake_scores.to(wide) - a)", "(fake_scores.to(wide) - b)", "value"),
+            ("a code of 1 always", "(wide) - b)", "(wide) - 1)", "value"),
+            (
+                "a sigmoid at the end of D",
+                "real_scores.to(wide)",
+                "real_scores.to(wide).sigmoid()",
+                "value",
+            ),
+            ("a real too good is free", "(wide) - b)", "(wide) - b).clamp_max(0)", "value"),
+            (
+                "a fake too bad is free",
+                "_half_square(fake_scores.to(wide) - a)",
+                "_half_square((fake_scores.to(wide) - a).relu())",
+                "value",
+            ),
+            (
+                "half the sum over the batch",
+                "(on_real + on_fake)",
+                "(on_real + on_fake).sum()",
+                "value",
+            ),
+            ("one fake for all", "fake_scores.shape != real_scores.shape", "0", "errors"),
+            (
+                "the fake side without a gradient",
+                "fake_scores.to(wide)",
+                "fake_scores.detach().to(wide)",
+                "gradient",
+            ),
+            ("b at most 1", "(wide) - b)", "(wide) - min(b, 1))", "settings", "setting"),
+            ("a learned a is cut off", "(wide) - a)", "(wide) - float(a))", "settings"),
+            ("squares in half precision", "real_scores.to(wide)", "real_scores", "extremes"),
+            ("float32 from half", "on_fake).to(real_scores.dtype)", "on_fake)", "float16", "dtype"),
+        ],
+        "least_squares_generator_loss": [
+            *SHARED,
+            ("c is 1, whatever is asked", "(wide) - c)", "(wide) - 1)", "value"),
+            ("towards the code of fakes", "(wide) - c)", "(wide) - (1 - c))", "value"),
+            ("minus the discriminator's part", "(wide) - c)", "(wide))", "value"),
+            (
+                "a sigmoid at the end of D",
+                "fake_scores.to(wide)",
+                "fake_scores.to(wide).sigmoid()",
+                "value",
+            ),
+            ("half the sum over the batch", "(wide) - c)", "(wide) - c).sum()", "value"),
+            (
+                "a score too good is free",
+                "_half_square(fake_scores.to(wide) - c)",
+                "_half_square((c - fake_scores.to(wide)).relu())",
+                "value",
+            ),
+            (
+                "fakes want 0 by default",
+                "c: float | Tensor = 1.0",
+                "c: float | Tensor = 0.0",
+                "value",
+            ),
+            ("c at most 1", "(wide) - c)", "(wide) - min(c, 1))", "settings", "setting"),
+            ("a learned c is cut off", "(wide) - c)", "(wide) - float(c))", "settings"),
+            (
+                "squares in half precision",
+                "torch.promote_types(fake_scores.dtype, torch.float32)",
+                "fake_scores.dtype",
+                "extremes",
+            ),
+            ("integers are cut", "not fake_scores.is_floating_point()", "0", "errors"),
+            ("float32 from half", "c).to(fake_scores.dtype)", "c)", "float16", "dtype"),
+        ],
+    },
 )
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "no 1/2", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return 2 * least_squares_discriminator_loss(real_scores, fake_scores, a=a, b=b)
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "the average of both halves", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return least_squares_discriminator_loss(real_scores, fake_scores, a=a, b=b) / 2
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "a for the real, b for fakes", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return least_squares_discriminator_loss(real_scores, fake_scores, a=b, b=a)
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "codes of 0 and 1 always", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return least_squares_discriminator_loss(real_scores, fake_scores, a=0 * a, b=1 + 0 * b)
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "a sigmoid at the end of D", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    reals, fakes = real_scores.sigmoid(), fake_scores.sigmoid()
-    return least_squares_discriminator_loss(reals, fakes, a=a, b=b)
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "scores through a leaky ReLU", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    leaky = torch.nn.functional.leaky_relu
-    reals, fakes = leaky(real_scores, 0.05), leaky(fake_scores, 0.05)
-    return least_squares_discriminator_loss(reals, fakes, a=a, b=b)
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "half the sum over the batch", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return least_squares_discriminator_loss(real_scores, fake_scores, a=a, b=b).sum()
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "hinges: too good is free", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    short, over = (b - real_scores).clamp_min(0), (fake_scores - a).clamp_min(0)
-    return (short.square() + over.square()) / 2
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "absolute errors", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return ((real_scores - b).abs() + (fake_scores - a).abs()) / 2
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "the difference squared", killed_by="value")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return (real_scores - fake_scores - (b - a)).square() / 2
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "scores of length 1 broadcast", killed_by="errors")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return ((real_scores - b).square() + (fake_scores - a).square()) / 2
-
-
-@MUTANTS.of("least_squares_discriminator_loss", "squares in half precision", killed_by="extremes")
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    if real_scores.shape != fake_scores.shape:
-        return least_squares_discriminator_loss(real_scores, fake_scores, a=a, b=b)
-    return ((real_scores - b).square() + (fake_scores - a).square()) / 2
-
-
-@MUTANTS.of(
-    "least_squares_discriminator_loss", "the fake side without a gradient", killed_by="gradient"
-)
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return least_squares_discriminator_loss(real_scores, fake_scores.detach(), a=a, b=b)
-
-
-@MUTANTS.of(
-    "least_squares_discriminator_loss",
-    "a and b in the order of the arguments",
-    killed_by="test_real_and_fake_are_not_exchanged",
-)
-def _(real_scores, fake_scores, *, a=0.0, b=1.0):
-    return ((real_scores - a).square() + (fake_scores - b).square()) / 2
-
-
-@MUTANTS.of("least_squares_generator_loss", "no 1/2", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return 2 * least_squares_generator_loss(fake_scores, c=c)
-
-
-@MUTANTS.of("least_squares_generator_loss", "c is 1, whatever is asked", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return least_squares_generator_loss(fake_scores, c=1 + 0 * c)
-
-
-@MUTANTS.of("least_squares_generator_loss", "towards the code of fakes", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return least_squares_generator_loss(fake_scores, c=1 - c)
-
-
-@MUTANTS.of("least_squares_generator_loss", "minus the discriminator's part", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return -(fake_scores + 0 * c).square() / 2
-
-
-@MUTANTS.of("least_squares_generator_loss", "a sigmoid at the end of D", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return least_squares_generator_loss(fake_scores.sigmoid(), c=c)
-
-
-@MUTANTS.of("least_squares_generator_loss", "half the sum over the batch", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return least_squares_generator_loss(fake_scores, c=c).sum()
-
-
-@MUTANTS.of("least_squares_generator_loss", "a score too good is free", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return (c - fake_scores).clamp_min(0).square() / 2
-
-
-@MUTANTS.of("least_squares_generator_loss", "the square of the code taken off", killed_by="value")
-def _(fake_scores, *, c=1.0):
-    return (fake_scores.square() - c**2) / 2
-
-
-@MUTANTS.of("least_squares_generator_loss", "squares in half precision", killed_by="extremes")
-def _(fake_scores, *, c=1.0):
-    return (fake_scores - c).square() / 2
-
-
-@MUTANTS.of("least_squares_generator_loss", "integers taken", killed_by="errors")
-def _(fake_scores, *, c=1.0):
-    return (fake_scores - c).square() / 2
-
-
-@MUTANTS.of(
-    "least_squares_generator_loss",
-    "a pull of one strength",
-    killed_by="test_a_score_too_good_costs_too",
-)
-def _(fake_scores, *, c=1.0):
-    return (fake_scores - c).abs() / 2

@@ -1,148 +1,143 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.classification.cross_entropy import cross_entropy
-from lossbook.language import linear_cross_entropy as fused
-from lossbook.language.linear_cross_entropy import linear_cross_entropy
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def table(hidden, labels, weight, z_weight=0.0):
-    x = hidden @ weight.T
-    losses = F.cross_entropy(x.movedim(-1, min(1, x.dim() - 1)), labels, reduction="none")
-    return losses + z_weight * x.logsumexp(-1) ** 2
-
-
-class FirstOfAll(torch.autograd.Function):
-    """The gradient formed in the forward, and scaled by the first token's."""
-
-    @staticmethod
-    def forward(ctx, hidden, labels, weight):
-        with torch.enable_grad():
-            h, w = (x.detach().requires_grad_() for x in (hidden, weight))
-            losses = table(h, labels, w)
-            ctx.slopes = torch.autograd.grad(losses.sum(), (h, w))
-        return losses.detach()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        first = gradient.reshape(-1)[0]
-        return first * ctx.slopes[0], None, first * ctx.slopes[1]
-
-
-@MUTANTS.of(
-    "linear_cross_entropy",
-    "the first token's gradient for all",
-    killed_by="test_blocks_sum_to_the_whole_and_no_table_is_made",
+BLOCKS = "test_blocks_sum_to_the_whole_and_no_table_is_made"
+MUTANTS = edits(
+    "lossbook.language.linear_cross_entropy",
+    {
+        "linear_cross_entropy": [
+            ("the table", "_BLOCK // len(weight)", "len(rows[0])", BLOCKS),
+            ("the first token's gradient for all", "* g[:, 1:])", "* g[:1, 1:])", "gradient"),
+            (
+                "the first block's gradient for all",
+                "total.add_(part)",
+                "total.add_(0 * part)",
+                BLOCKS,
+            ),
+            ("log Z, not squared", "(losses + own).square()", "(losses + own)", "value"),
+            ("the loss squared, not log Z", "(losses + own).square()", "losses.square()", "value"),
+            (
+                "PaLM's z_weight by default",
+                "z_weight: float | Tensor = 0.0",
+                "z_weight: float | Tensor = 1e-4",
+                "value",
+            ),
+            ("z_weight ignored", "or z_weight > 0", "and z_weight > 0", "value"),
+            (
+                "a learned z_weight ignored",
+                "isinstance(z_weight, Tensor) or",
+                "not isinstance(z_weight, Tensor) and",
+                "settings",
+            ),
+            (
+                "z_weight at most 0.1",
+                "losses + z_weight *",
+                "losses + min(z_weight, 0.1) *",
+                "settings",
+                "setting",
+            ),
+            ("a tensor of two z_weights", "if z_weight.dim()", "if z_weight.dim() > 1", "settings"),
+            (
+                "log Z detached",
+                "(losses + own).square()",
+                "(losses + own).detach().square()",
+                "gradient",
+            ),
+            (
+                "the vocabulary detached",
+                "(rows, truths, weight)",
+                "(rows, truths, weight.detach())",
+                "gradient",
+            ),
+            (
+                "the hidden states detached",
+                "(rows, truths, weight)",
+                "(rows.detach(), truths, weight)",
+                "gradient",
+            ),
+            (
+                "the label's own slope left out",
+                "scatter(1, y, g[:, :1])",
+                "scatter(1, y, 0)",
+                "gradient",
+            ),
+            (
+                "the softmax without its labels' share",
+                "others = logits.scatter(1, y, -math.inf)",
+                "others = logits",
+                "value",
+            ),
+            (
+                "the label hidden under a 0",
+                "others = logits.scatter(1, y, -math.inf)",
+                "others = logits.scatter(1, y, 0)",
+                "value",
+            ),
+            ("averaged over the tokens", "return losses", "return losses.mean()", "value"),
+            ("one row for all dimensions", "found.reshape(*labels.shape, 2)", "found", "value"),
+            (
+                "exp overflows",
+                "-math.inf).logsumexp(1, keepdim=True)",
+                "-math.inf).exp().sum(1, keepdim=True).log()",
+                "value",
+            ),
+            (
+                "the digits of a sure label lost",
+                "0 - logsigmoid(own - others)",
+                "torch.logaddexp(own, others) - own",
+                "next to the optimum",
+            ),
+            (
+                "the blocks' gradients summed in bfloat16",
+                "(slope.T @ h).to(output.dtype)",
+                "slope.T @ h",
+                "test_half_gradients_of_the_blocks_are_summed_in_float32",
+            ),
+            (
+                "a block's parts held on",
+                "del slope, part",
+                "kept = part",
+                "test_the_gradient_of_the_vocabulary_is_held_at_most_twice",
+            ),
+            ("forward mode forgets the vocabulary", " + _logits(h, weight_change)", "", "modes"),
+            (
+                "forward mode counts the label twice",
+                "weight).scatter(1, labels, -math.inf)",
+                "weight)",
+                "modes",
+            ),
+            (
+                "forward mode compiled",
+                "_Logits if torch.compiler.is_compiling() else ",
+                "",
+                "compile",
+            ),
+            (
+                "autocast rounds the logits",
+                "enabled=False",
+                "enabled=torch.is_autocast_enabled('cpu')",
+                "test_autocast_rounds_no_logit",
+            ),
+            ("a floating label", "labels.dtype != torch.int64", "0", "errors"),
+            (
+                "labels of (2, 1)",
+                "labels.shape != hidden.shape[:-1]",
+                "labels.numel() != hidden[..., 0].numel()",
+                "errors",
+            ),
+            ("negative z_weight", "not z_weight >= 0", "z_weight != z_weight", "errors"),
+            (
+                "float32 from half",
+                "return losses.to(hidden.dtype)",
+                "return losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "exponentials summed in half",
+                "logits.to(torch.promote_types(logits.dtype, torch.float32))",
+                "logits",
+                "test_half_gradients_of_the_blocks_are_summed_in_float32",
+            ),
+        ],
+    },
 )
-def _(hidden, labels, weight, **_):
-    return FirstOfAll.apply(hidden, labels, weight)
-
-
-@MUTANTS.of(
-    "linear_cross_entropy",
-    "the table",
-    killed_by="test_blocks_sum_to_the_whole_and_no_table_is_made",
-)
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return table(hidden, labels, weight, z_weight)
-
-
-@MUTANTS.of(
-    "linear_cross_entropy",
-    "the last block left out",
-    killed_by="test_blocks_sum_to_the_whole_and_no_table_is_made",
-)
-def _(hidden, labels, weight, *, z_weight=0.0):
-    losses = linear_cross_entropy(hidden, labels, weight, z_weight=z_weight)
-    size = fused._BLOCK // len(weight)
-    whole = len(losses) // size * size or len(losses)
-    return torch.cat([losses[:whole], losses[:1].expand(len(losses) - whole)])
-
-
-@MUTANTS.of("linear_cross_entropy", "log Z, not squared", killed_by="value")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return table(hidden, labels, weight) + z_weight * (hidden @ weight.T).logsumexp(-1)
-
-
-@MUTANTS.of("linear_cross_entropy", "the loss squared, not log Z", killed_by="value")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    losses = table(hidden, labels, weight)
-    return losses + z_weight * losses**2
-
-
-@MUTANTS.of("linear_cross_entropy", "PaLM's z_weight by default", killed_by="value")
-def _(hidden, labels, weight, *, z_weight=1e-4):
-    return linear_cross_entropy(hidden, labels, weight, z_weight=z_weight)
-
-
-@MUTANTS.of("linear_cross_entropy", "z_weight ignored", killed_by="value")
-def _(hidden, labels, weight, **_):
-    return linear_cross_entropy(hidden, labels, weight)
-
-
-@MUTANTS.of("linear_cross_entropy", "log Z detached", killed_by="gradient")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    log_z = (hidden @ weight.T).logsumexp(-1).detach()
-    return table(hidden, labels, weight) + z_weight * log_z**2
-
-
-@MUTANTS.of("linear_cross_entropy", "the vocabulary detached", killed_by="gradient")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return linear_cross_entropy(hidden, labels, weight.detach(), z_weight=z_weight)
-
-
-@MUTANTS.of("linear_cross_entropy", "the hidden states detached", killed_by="gradient")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return linear_cross_entropy(hidden.detach(), labels, weight, z_weight=z_weight)
-
-
-@MUTANTS.of("linear_cross_entropy", "averaged over the tokens", killed_by="value")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return linear_cross_entropy(hidden, labels, weight, z_weight=z_weight).mean()
-
-
-@MUTANTS.of("linear_cross_entropy", "one row for all dimensions", killed_by="value")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return linear_cross_entropy(hidden, labels, weight, z_weight=z_weight).flatten()
-
-
-@MUTANTS.of("linear_cross_entropy", "exp overflows", killed_by="value")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    x = hidden @ weight.T
-    log_z = x.exp().sum(-1).log()
-    return log_z - x.gather(-1, labels.unsqueeze(-1)).squeeze(-1) + z_weight * log_z**2
-
-
-@MUTANTS.of(
-    "linear_cross_entropy", "the digits of a sure label lost", killed_by="next to the optimum"
-)
-def _(hidden, labels, weight, *, z_weight=0.0):
-    return table(hidden, labels, weight, z_weight)
-
-
-@MUTANTS.of(
-    "linear_cross_entropy",
-    "the blocks' gradients summed in bfloat16",
-    killed_by="test_half_gradients_of_the_blocks_are_summed_in_float32",
-)
-def _(hidden, labels, weight, *, z_weight=0.0):
-    size = max(1, fused._BLOCK // len(weight))
-    blocks = zip(hidden.split(size), labels.split(size), strict=True)
-    return torch.cat([table(h, y, weight, z_weight) for h, y in blocks])
-
-
-@MUTANTS.of("linear_cross_entropy", "torch's order of arguments", killed_by="errors")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    if labels.is_floating_point():
-        hidden, labels, weight = hidden, weight, labels
-    return linear_cross_entropy(hidden, labels, weight, z_weight=z_weight)
-
-
-@MUTANTS.of("linear_cross_entropy", "a floating label is a probability", killed_by="errors")
-def _(hidden, labels, weight, *, z_weight=0.0):
-    if labels.is_floating_point() and labels.dim() == 1 and weight.dtype != torch.int64:
-        return cross_entropy(hidden @ weight.T, labels.long())
-    return linear_cross_entropy(hidden, labels, weight, z_weight=z_weight)

@@ -64,6 +64,7 @@ REWARDS = {
     "one of them right": (real([[1.0, 0.0, 0.0, 0.0]]),),
     "two": (real([[1.0, 0.0], [0.0, 0.5]]),),
     "tiny": (real([[1e-30, 0.0, 0.0]]),),
+    "one group of equals": (real([[1.0, 0.0, 0.0, 0.0], [0.1] * 4]),),
     "far from 0, close to each other": (real([[1024.0, 1024.5, 1025.0]]),),
 }
 TOO_FEW = [
@@ -569,6 +570,14 @@ def test_a_reference_that_rules_an_action_out_costs_inf():
     x, y = real([0.0, -INF]), real([-INF, 0.0])
     assert kl_penalty(x, y).tolist() == [INF, INF]
     assert kl_penalty(x, y, kind="k2").tolist() == [INF, INF]
+
+
+def test_a_half_ratio_keeps_the_old_policy():
+    # float16 steps by 0.5 at -700: the ratio is of the inputs as given, not of their roundings.
+    x, old, a = torch.tensor([[-700.0]]).half(), torch.tensor([[-700.2]]), torch.ones(1)
+    answer = gspo_loss(x, old, a, keep([True]), epsilon_high=0.5).item()
+    assert answer == pytest.approx(-math.exp(0.2), rel=2e-3)
+    assert cispo_loss(x[0], old[0], a).item() == pytest.approx(700 * math.exp(0.2), rel=2e-3)
 
 
 def test_a_cut_answer_has_no_gradient_however_far_off():

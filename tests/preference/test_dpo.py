@@ -541,11 +541,11 @@ def test_nothing_left_is_0_with_zero_gradient():
 
 
 def test_many_tokens_are_summed_in_float32():
-    # One by one in bfloat16 they would stop at -1024.
-    x = torch.zeros(1, 4096, 8, dtype=torch.bfloat16)
-    y = torch.zeros(1, 4096).long()
-    value = sequence_log_probs(x, y, torch.ones(1, 4096).bool()).item()
-    assert value == pytest.approx(-4096 * math.log(8), rel=4e-3)
+    # One by one in bfloat16 they would stop at -512; rounded first, they would give -6400.
+    x = torch.zeros(1, 3582, 6, dtype=torch.bfloat16)
+    y = torch.zeros(1, 3582).long()
+    value = sequence_log_probs(x, y, torch.ones(1, 3582).bool()).item()
+    assert value == -6432  # The next to -3582 log 6 = -6418.1 among multiples of 32.
 
 
 def test_settings_at_0_and_infinite_log_probs():

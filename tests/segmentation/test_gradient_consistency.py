@@ -147,6 +147,7 @@ def cases():
                 "one image pixel": (STEP, SPOT),
                 "contrast of 1e4": (SPOT, 1e4 * RAMP + SPOT),
                 "contrast of 1e-4": (1e-4 * SPOT, 1e-4 * STEP),
+                "contrast of 1e-30": (1e-30 * SPOT, 1e-30 * STEP),
                 "an image of one pixel": (real([[[[0.5]]]]), real([[[[2.0]]]])),
             },
             # As drawn: the slope of a direction is one over its length, which no dtype holds at
