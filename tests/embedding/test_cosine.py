@@ -164,6 +164,11 @@ def cases():
             errors=[
                 ((*ROWS, torch.ones(2, 1)), {}, r"targets of shape \(2,\), got \(2, 1\)"),
                 ((*ROWS, torch.tensor(1)), {}, r"targets of shape \(2,\), got \(\)"),
+                (
+                    (*ROWS, torch.ones(2)),
+                    {"margin": torch.ones(2)},
+                    r"margin of shape \(\), got \(2,\)",
+                ),
                 ((ROWS[0], ROWS[1][:1], torch.ones(2)), {}, r"embeddings2 of shape \(2, 3\)"),
                 ((ROWS[0], ROWS[1][0], torch.ones(2)), {}, r"embeddings2 of shape \(2, 3\)"),
                 ((ROWS[0][0], ROWS[1][0], torch.tensor(1)), {}, r"embeddings1 of shape \(N, D\)"),
