@@ -280,3 +280,9 @@ def test_smoothing_of_zero_as_a_tensor():
     for labels in (integer([1]), real([[0.0, 1.0, 0.0]])):
         expected = cross_entropy(logits, labels)
         assert cross_entropy(logits, labels, label_smoothing=none).equal(expected)
+
+
+def test_more_classes_than_half_precision_counts():
+    # float16 ends at 65504.
+    loss = cross_entropy(torch.zeros(1, 70_000).half(), integer([0]))
+    assert loss.item() == pytest.approx(math.log(70_000), rel=1e-3)

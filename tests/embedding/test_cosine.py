@@ -273,3 +273,9 @@ def test_small_angles_in_float32():
 def test_what_is_no_number_has_no_distance():
     u = torch.tensor([[math.nan, 1.0], [math.inf, 1.0]])
     assert cosine_distance(u, torch.ones(2, 2)).isnan().all()
+
+
+def test_long_vectors_of_half_precision():
+    # Of length 84853, where float16 ends at 65504.
+    u, v = torch.tensor([[6e4, 6e4]]).half(), torch.tensor([[1.0, 0.0]]).half()
+    assert cosine_distance(u, v).item() == pytest.approx(1 - math.sqrt(0.5), rel=1e-3)

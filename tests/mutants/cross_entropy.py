@@ -32,7 +32,7 @@ MUTANTS = edits(
                 "a small loss has no digits",
                 "(others + lead.expm1()).log1p() - lead",
                 "(others + lead.exp()).log() - lead",
-                "next to the optimum",
+                "test_float32_keeps_the_digits_of_a_small_loss",
             ),
             (
                 "p stops at 1e-7",
@@ -136,7 +136,7 @@ MUTANTS = edits(
                 "computed in half precision",
                 "torch.promote_types(logits.dtype, torch.float32)",
                 "logits.dtype",
-                "bfloat16",
+                "test_more_classes_than_half_precision_counts",
             ),
             (
                 "float32 from half precision",
