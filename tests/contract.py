@@ -1374,6 +1374,9 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
                 total = at(setting)
                 total = total + 0 * setting  # Also where the setting is not in the graph.
                 (ours,) = torch.autograd.grad(total, setting)
+                if "modes/forward mode" not in case.exempt:
+                    _, ahead = torch.func.jvp(at, (real(value),), (real(1.0),))
+                    measure.close(ahead, ours, tolerance, f"forward mode, {told}")
                 step = 1e-4 * max(abs(value), 0.01 * (high - low))
                 theirs = difference(lambda x, at=at: at(x).item(), value, step, low, high)
                 noise = 64 * torch.finfo(torch.float64).eps * abs(total.item()) / step

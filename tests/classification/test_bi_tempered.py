@@ -1,4 +1,6 @@
+import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -207,6 +209,7 @@ def cases():
                 (ROW, {"t2": -1.0}, r"t2 > 0, got -1.0"),
                 (ROW, {"t2": math.nan}, r"t2 > 0, got nan"),
                 (ROW, {"t1": 0.8, "t2": 0.7}, r"t1 <= t2, got t1 = 0.8 and t2 = 0.7"),
+                (ROW, {"t2": torch.ones(2)}, r"t2 of shape \(\), got \(2,\)"),
                 (ROW, {"label_smoothing": 1.0}, r"in \[0, 1\), got 1.0"),
                 (ROW, {"label_smoothing": -0.1}, r"in \[0, 1\), got -0.1"),
                 (ROW, {"label_smoothing": math.nan}, r"in \[0, 1\), got nan"),
@@ -239,7 +242,7 @@ def cases():
                 "at the edge of the support": (real([[2.0, 0.0, 0.0]]),),
                 "a class ruled out": (real([[-math.inf, 0.0, 1.0]]),),
             },
-            ranges={"t": (0.3, 4.0)},
+            ranges={"t": (0.1, 8.0)},
             exempt={
                 "peers": "no library of this build has it",
                 "next to the optimum": "probabilities have no optimum",
@@ -275,6 +278,7 @@ def cases():
                 ((real([[1.0, 0.0]]),), {"t": 0.0}, "t > 0, got 0.0"),
                 ((real([[1.0, 0.0]]),), {"t": -1.0}, "t > 0, got -1.0"),
                 ((real([[1.0, 0.0]]),), {"t": math.nan}, "t > 0, got nan"),
+                ((real([[1.0, 0.0]]),), {"t": torch.ones(2)}, r"t of shape \(\), got \(2,\)"),
             ],
             facts={
                 "range": (0.0, 1.0),
@@ -322,6 +326,9 @@ def test_probabilities_by_hand():
     torch.testing.assert_close(tempered_softmax(two(1.5), t=2.0), real([[2 / 3, 1 / 3]]))
     # t 1/2: p = (1 - (lambda - a) / 2)^2, so w^2 + (w - 0.4 / 2)^2 = 1 at w = 0.8.
     torch.testing.assert_close(tempered_softmax(two(0.4), t=0.5), real([[0.64, 0.36]]))
+    # t 5: p = (1 + 4 (lambda - a))^(-1/4), so 1 / p^4 is 4 times the gap apart.
+    gap = (4**4 - (4 / 3) ** 4) / 4
+    torch.testing.assert_close(tempered_softmax(two(gap), t=5.0), real([[0.75, 0.25]]))
     # From a gap of 1 / (1 - t) = 2 on the other class gets nothing.
     assert tempered_softmax(two(2.5), t=0.5).tolist() == [[1, 0]]
 
@@ -376,22 +383,21 @@ MANY = (
 TEMPERATURES = (0.05, 0.3, 0.5, 0.8, 0.99, 1.01, 1.2, 2.0, 4.0, 10.0)
 
 
-@pytest.mark.parametrize("t", TEMPERATURES)
-def test_lambda_is_the_same_for_every_class(t):
+def test_lambda_is_the_same_for_every_class():
     # What makes p the tempered softmax, besides its sum: a - log_t p is one number, lambda.
-    for C in (2, 1000, 30_000):
-        for name, draw in MANY:
-            a = draw(np.random.default_rng(C), C)
-            p = tempered_softmax(real(a)[None], t=t)[0].numpy()
+    for C, (name, draw), t in itertools.product((2, 1000, 30_000), MANY, TEMPERATURES):
+        values, told = draw(np.random.default_rng(C), C), f"{name}, {C} classes, t = {t}"
+        for setting in (t, real(t)):
+            p = tempered_softmax(real(values)[None], t=setting)[0].numpy()
             assert p.sum() == pytest.approx(1, abs=1e-13)
-            a, p, cut = a[p > 0], p[p > 0], a[p == 0]
+            a, p, cut = values[p > 0], p[p > 0], values[p == 0]
             found = a - log_t(p, t)
             best = found[a.argmax()]
             # Above t 1 the slope of log_t is p^(1 - t) times larger for a small p, and so is the
             # trace that a rounding of p leaves.
             off = np.abs(found - best) * np.minimum(p ** (t - 1), 1)
-            assert off.max() < 1e-11 * (1 + np.abs(a).max()), f"{name}, {C} classes"
-            assert (1 + (1 - t) * (cut - best) <= 1e-12).all(), f"{name}, {C} classes"
+            assert off.max() < 1e-11 * (1 + np.abs(a).max()), told
+            assert (1 + (1 - t) * (cut - best) <= 1e-12).all(), told
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -492,19 +498,32 @@ def test_kl_of_float32_keeps_its_digits_near_the_target():
     torch.testing.assert_close(ours.double(), exact, rtol=1e-2, atol=0)
 
 
-@pytest.mark.parametrize("t", [0.5, 1.0, 1.2, 4.0])
-def test_a_learned_temperature(t):
+def test_a_learned_temperature():
     # One tensor in place of the number: the same values, and the slope of differences.
-    a = real([[0.3, -0.2, 1.1, -4.0]])
-    step, learned = 1e-5, torch.tensor(t, dtype=torch.float64, requires_grad=True)
-    p = tempered_softmax(a, t=learned)
-    torch.testing.assert_close(p.detach(), tempered_softmax(a, t=t), rtol=1e-12, atol=1e-15)
-    (slope,) = torch.autograd.grad(p[0, 0], learned)
-    ends = [tempered_softmax(a, t=t + s)[0, 0].item() for s in (-step, step)]
-    assert slope.item() == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+    a, step = real([[0.3, -0.2, 1.1, -4.0]]), 1e-5
+    for t in (0.5, 1.0, 1 + 1e-14, 1 + 1e-8, 1.2, 4.0):
+        learned = real(t).requires_grad_()
+        p = tempered_softmax(a, t=learned)
+        torch.testing.assert_close(p.detach(), tempered_softmax(a, t=t), rtol=1e-12, atol=1e-15)
+        (slope,) = torch.autograd.grad(p[0, 0], learned)
+        ends = [tempered_softmax(a, t=t + s)[0, 0].item() for s in (-step, step)]
+        assert slope.item() == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+        with warnings.catch_warnings(action="ignore"):  # Forward mode itself calls what is old.
+            function = lambda t: tempered_softmax(a, t=t)[0, 0]  # noqa: E731
+            _, ahead = torch.func.jvp(function, (real(t),), (real(1.0),))
+        assert ahead.item() == pytest.approx(slope.item(), rel=1e-12)
 
 
 def test_learned_temperatures_of_1_keep_infinity():
     logits, one = real([[-math.inf, 0.0, 1.0]]), torch.tensor(1.0)
     assert bi_tempered_loss(logits, integer([0]), t1=one, t2=one).item() == math.inf
     assert bi_tempered_loss(logits, real([[0.5, 0.5, 0.0]]), t1=one, t2=one).item() == math.inf
+
+
+def test_a_class_ruled_out_at_a_high_temperature():
+    # 999^-19, by which gaps are scaled, is 0 in float32, and the gap is infinite.
+    logits = torch.zeros(1, 1000)
+    logits[0, 0] = -math.inf
+    p = tempered_softmax(logits, t=20.0)[0]
+    torch.testing.assert_close(p[1:], torch.full((999,), 1 / 999))
+    assert p[0].item() == 0

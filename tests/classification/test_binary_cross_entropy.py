@@ -261,6 +261,8 @@ def test_infinite_logits_pull_with_a_finite_slope():
     slope, to_target = torch.autograd.grad(losses.sum(), (x, y))
     assert slope.tolist() == [0, 0, 1, -3, 0.75]
     assert to_target.isfinite().all()
+    (to_target,) = torch.autograd.grad(binary_cross_entropy(x, y).sum(), y)
+    assert to_target.isfinite().all()
 
 
 def test_a_nan_is_not_hidden():
@@ -301,3 +303,9 @@ def test_a_small_weight_of_half_precision_is_kept():
     assert binary_cross_entropy(x, y, pos_weight=1e-8).item() == pytest.approx(
         2.1269280e-8, rel=1e-6
     )
+
+
+def test_a_finer_target_is_not_rounded():
+    # 0.001 * 8 + log(1 + e^-8); in float16 1 - 0.999 is 0.00098.
+    loss = binary_cross_entropy(torch.tensor([8.0]).half(), torch.tensor([0.999]))
+    assert loss.item() == pytest.approx(0.008 + math.log1p(math.exp(-8)), rel=1e-3)

@@ -168,6 +168,7 @@ def cases():
                 ((integer([[1, 2]]), integer([0])), {}, r"floating logits .* got torch.int64"),
                 ((real([[1.0, 2.0]]), integer([[0]])), {}, r"labels of shape \(1,\), got \(1, 1\)"),
                 ((real([[1.0, 2.0]]), real([0.0])), {}, r"of shape \(1, 2\), got \(1,\)"),
+                (ONE, {"label_smoothing": torch.ones(2)}, r"of shape \(\), got \(2,\)"),
                 (ONE, {"label_smoothing": 1.0}, r"in \[0, 1\), got 1.0"),
                 (ONE, {"label_smoothing": -0.1}, r"in \[0, 1\), got -0.1"),
                 (ONE, {"label_smoothing": math.nan}, r"in \[0, 1\), got nan"),
@@ -279,3 +280,9 @@ def test_smoothing_of_zero_as_a_tensor():
     for labels in (integer([1]), real([[0.0, 1.0, 0.0]])):
         expected = cross_entropy(logits, labels)
         assert cross_entropy(logits, labels, label_smoothing=none).equal(expected)
+
+
+def test_more_classes_than_half_precision_counts():
+    # float16 ends at 65504.
+    loss = cross_entropy(torch.zeros(1, 70_000).half(), integer([0]))
+    assert loss.item() == pytest.approx(math.log(70_000), rel=1e-3)

@@ -163,6 +163,9 @@ def cases():
                 (ROW, {"temperature": 0.0}, "temperature > 0, got 0.0"),
                 (ROW, {"temperature": -4.0}, "temperature > 0, got -4.0"),
                 (ROW, {"temperature": math.nan}, "temperature > 0, got nan"),
+                (ROW, {"temperature": torch.ones(2)}, r"temperature of shape \(\), got \(2,\)"),
+                (ROW, {"alpha": torch.ones(2)}, r"alpha of shape \(\), got \(2,\)"),
+                ((ROW[0], ROW[1].long(), ROW[2]), {}, "floating teacher_logits, got torch.int64"),
                 (ROW, {"alpha": -0.1}, r"alpha in \[0, 1\], got -0.1"),
                 (ROW, {"alpha": 1.5}, r"alpha in \[0, 1\], got 1.5"),
                 (ROW, {"alpha": math.nan}, r"alpha in \[0, 1\], got nan"),
@@ -268,3 +271,10 @@ def test_a_weight_of_0_as_a_tensor():
     (slope,) = torch.autograd.grad(loss.sum(), alpha)
     soft, hard = (distillation_loss(*ROW, temperature=2.0, alpha=a).item() for a in (1.0, 0.0))
     assert slope.item() == pytest.approx(soft - hard)
+
+
+def test_more_classes_than_half_precision_counts():
+    # float16 ends at 65504.
+    x = torch.zeros(1, 70_000).half()
+    loss = distillation_loss(x, x, integer([0]), temperature=1.0)
+    assert loss.item() == pytest.approx(math.log(70_000), rel=1e-3)

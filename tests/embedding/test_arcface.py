@@ -137,7 +137,7 @@ def cases():
                 {"margin": 1.2, "scale": 0.0},
             ),
             # cos(theta + margin) jumps where theta + margin is pi; both ends are tried.
-            ranges={"scale": (0.0, 20.0), "margin": (0.0, math.pi / 2)},
+            ranges={"scale": (0.0, 80.0), "margin": (0.0, math.pi / 2)},
             adversarial=ADVERSARIAL | HUGE,
             invariances={"lengths": lambda x, w, y: (3 * x, w / 7, y)},
             relations={
@@ -171,7 +171,7 @@ def cases():
         Case(
             loss=sphereface_loss,
             reference=angular_softmax,
-            settings=({}, {"margin": 1}, {"margin": 2}, {"margin": 3}),
+            settings=({}, {"margin": 1}, {"margin": 2}, {"margin": 3}, {"margin": 7}),
             adversarial=ADVERSARIAL,
             invariances={"lengths of the prototypes": lambda x, w, y: (x, w / 7, y)},
             relations={
@@ -379,3 +379,12 @@ def test_a_certain_answer_keeps_its_digits():
     x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     expected = math.log1p(math.exp(-64 * math.cos(0.5)))
     assert arcface_loss(x, w, integer([0])).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_autocast_rounds_no_logits():
+    # Logits of some hundreds, where bfloat16 steps by 1 or more.
+    x, w, y = faces(np.random.default_rng(0))
+    x, w = 100 * x.float(), w.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = sphereface_loss(x, w, y)
+    assert losses.equal(sphereface_loss(x, w, y))

@@ -115,6 +115,7 @@ def cases():
                 ((*ROWS, SAME[0]), {}, r"is_same of shape \(2,\), got torch.bool \(\)"),
                 ((*ROWS, SAME.long()), {}, "bool is_same .* got torch.int64"),
                 ((*ROWS, SAME.double()), {}, "bool is_same .* got torch.float64"),
+                ((*ROWS, SAME), {"margin": torch.ones(2)}, r"margin of shape \(\), got \(2,\)"),
                 ((torch.zeros(3), torch.zeros(3), TRUE), {}, r"embeddings1 of shape \(N, D\)"),
                 ((integer([[1]]), real([[1.0]]), TRUE), {}, "floating embeddings1"),
                 ((real([[1.0]]), integer([[1]]), TRUE), {}, "floating embeddings2"),

@@ -164,6 +164,11 @@ def cases():
             errors=[
                 ((*ROWS, torch.ones(2, 1)), {}, r"targets of shape \(2,\), got \(2, 1\)"),
                 ((*ROWS, torch.tensor(1)), {}, r"targets of shape \(2,\), got \(\)"),
+                (
+                    (*ROWS, torch.ones(2)),
+                    {"margin": torch.ones(2)},
+                    r"margin of shape \(\), got \(2,\)",
+                ),
                 ((ROWS[0], ROWS[1][:1], torch.ones(2)), {}, r"embeddings2 of shape \(2, 3\)"),
                 ((ROWS[0], ROWS[1][0], torch.ones(2)), {}, r"embeddings2 of shape \(2, 3\)"),
                 ((ROWS[0][0], ROWS[1][0], torch.tensor(1)), {}, r"embeddings1 of shape \(N, D\)"),
@@ -268,3 +273,9 @@ def test_small_angles_in_float32():
 def test_what_is_no_number_has_no_distance():
     u = torch.tensor([[math.nan, 1.0], [math.inf, 1.0]])
     assert cosine_distance(u, torch.ones(2, 2)).isnan().all()
+
+
+def test_long_vectors_of_half_precision():
+    # Of length 84853, where float16 ends at 65504.
+    u, v = torch.tensor([[6e4, 6e4]]).half(), torch.tensor([[1.0, 0.0]]).half()
+    assert cosine_distance(u, v).item() == pytest.approx(1 - math.sqrt(0.5), rel=1e-3)

@@ -330,3 +330,9 @@ def test_a_normalized_model_has_no_slope():
     x = real([[math.log(0.5), math.log(0.25), math.log(0.25)]]).requires_grad_()
     (slope,) = torch.autograd.grad(z_loss(x).sum(), x)
     np.testing.assert_allclose(slope, [[0, 0, 0]], atol=1e-15)
+
+
+def test_more_tokens_than_half_precision_counts():
+    # float16 ends at 65504.
+    x = torch.zeros(2**17, 2).half()
+    assert load_balancing_loss(x).item() == 1

@@ -1,206 +1,126 @@
-import math
+from tests.mutants import edits
 
-import torch
-from torch.nn import functional as F
+HALF = "torch.promote_types(embeddings.dtype, torch.float32)", "embeddings.dtype", "float16"
+WIDE = ").to(embeddings.dtype)", ")", "float16", "dtype"
+AUTOCAST = "enabled=False", "enabled=torch.is_autocast_enabled('cpu')"
+ROWS = "labels.shape != embeddings.shape[:1]", "labels.numel() != len(embeddings)", "errors"
+FLOOR = "largest.where(largest > 0, torch.inf)"
 
-from lossbook.embedding.arcface import arcface_loss, sphereface_loss
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def cosines(x, w):
-    return F.normalize(x) @ F.normalize(w).T
-
-
-def finish(c, t, y, scale):
-    logits = scale * c.scatter(1, y[:, None], t[:, None])
-    return F.cross_entropy(logits, y, reduction="none")
-
-
-def true_column(c, y):
-    return c.gather(1, y[:, None]).squeeze(1)
-
-
-def with_margin(t, margin):
-    sines = (1 - t * t).clamp_min(1e-20).sqrt()
-    added = t * math.cos(margin) - sines * math.sin(margin)
-    return torch.where(t >= -math.cos(margin), added, t - margin * math.sin(margin))
-
-
-@MUTANTS.of("arcface_loss", "past pi the worst are rewarded", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    t = true_column(c, labels)
-    t = t * math.cos(margin) - (1 - t * t).clamp_min(1e-20).sqrt() * math.sin(margin)
-    return finish(c, t, labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "the easy margin: none past a right angle", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    t = true_column(c, labels)
-    return finish(c, torch.where(t > 0, with_margin(t, margin), t), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "the margin left out of the backward", killed_by="gradient")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    t = true_column(c, labels)
-    return finish(c, t + (with_margin(t, margin) - t).detach(), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "an arc cosine whose slope is infinite at 1", killed_by="extremes")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    t = true_column(c, labels)
-    t = torch.where(t >= -math.cos(margin), (t.acos() + margin).cos(), t - margin)
-    return finish(c, t, labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "clipped to 1 - 1e-7: off where it matters most", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    t = true_column(c, labels).clamp(-1 + 1e-7, 1 - 1e-7)
-    return finish(c, with_margin(t, margin), labels, scale)
-
-
-@MUTANTS.of(
-    "arcface_loss", "a sine from 1 - cos^2", killed_by="test_the_slope_in_the_angle_is_exact"
+MUTANTS = edits(
+    "lossbook.embedding.arcface",
+    {
+        "arcface_loss": [
+            ("past pi the worst are rewarded", ">= -margin.cos()", ">= -2", "value"),
+            ("none past a right angle", ">= -margin.cos()", ">= 0", "value"),
+            ("past pi no margin", "cosines - margin * margin.sin(),", "cosines,", "value"),
+            ("the margin of CosFace", "- margin.sin() * sines", "* 0 + cosines - margin", "value"),
+            ("the angle smaller", "- margin.sin() * sines", "+ margin.sin() * sines", "value"),
+            ("the margin in degrees", "dtype=wide)", "dtype=wide).deg2rad()", "value"),
+            (
+                "the margin off every class",
+                "logits, scale",
+                "logits - scale * margin, scale",
+                "value",
+            ),
+            ("prototypes as long as they are", "weights.T) / lengths", "weights.T)", "value"),
+            ("embeddings as long as they are", "x / lengths", "x / 1 + 0 * lengths", "value"),
+            ("the true cosine not scaled", "scale * targets", "targets", "value"),
+            ("the others not scaled", "(scale * x)", "x", "value"),
+            (
+                "the true class among its rivals",
+                "(own - rivals)",
+                "(own - logits.logsumexp(1))",
+                "value",
+            ),
+            (
+                "clipped to 1 - 1e-7",
+                "own).sum(1)",
+                "own).sum(1).clamp(1e-7 - 1, 1 - 1e-7)",
+                "value",
+            ),
+            ("a zero vector stands nowhere", "(sines != 0), 1", "(sines != 0), 0", "value"),
+            (
+                "an arc cosine whose slope is infinite",
+                "- margin.sin() * sines",
+                "* 0 + (cosines.clamp(-1, 1).acos() + margin).cos()",
+                "extremes",
+            ),
+            (
+                "a sine from 1 - cos^2",
+                "torch.linalg.vector_norm(x - cosines[:, None] * own, dim=1)",
+                "(1 - cosines**2).clamp_min(1e-20).sqrt()",
+                "test_the_slope_in_the_angle_is_exact",
+            ),
+            ("1e-12 for 0", FLOOR, "largest.clamp_min(1e-12)", "test_a_zero_vector_moves_nowhere"),
+            ("squares overflow", FLOOR, "1", "value"),
+            (
+                "a small sum beside 1",
+                "-torch.nn.functional.logsigmoid(own - rivals)",
+                "torch.logaddexp(own, rivals) - own",
+                "next to the optimum",
+            ),
+            (
+                "no margin in the backward",
+                "scale * targets",
+                "scale * (cosines + (targets - cosines).detach())",
+                "gradient",
+            ),
+            ("a learned margin stays", "dtype=wide)", "dtype=wide).detach()", "settings"),
+            ("scale at most 64", "(scale * x)", "(min(scale, 64) * x)", "settings", "setting"),
+            (
+                "no margin for two classes",
+                "scale * targets",
+                "scale * (targets if len(prototypes) != 2 else cosines)",
+                "shapes",
+                "two classes",
+            ),
+            ("autocast rounds the cosines", *AUTOCAST, "autocast"),
+            ("float32 from half precision", *WIDE),
+            ("computed in half precision", *HALF),
+            ("a margin of 28.6", "0 <= margin <= math.pi / 2", "0 <= margin", "errors"),
+            ("nan as scale passes", "not scale >= 0", "scale < 0", "errors"),
+            ("a tensor of two margins", "setting.dim():", "setting.dim() > 1:", "settings"),
+            ("labels of shape (N, 1)", *ROWS),
+            ("integer prototypes", "not prototypes.is_floating_point()", "0", "errors"),
+            ("labels that mask", "labels.dtype == torch.uint8", "0", "dtypes"),
+        ],
+        "sphereface_loss": [
+            ("it comes back up", "(1 - 2 * (k % 2)) * multiple - 2 * k", "multiple", "value"),
+            ("no step of 2k", "multiple - 2 * k", "multiple", "value"),
+            ("no alternating sign", "(1 - 2 * (k % 2)) * multiple", "multiple", "value"),
+            ("one step too high", ".acos()).floor()", ".acos()).ceil()", "value"),
+            ("annealed as in the official code", "* psi", "* (5 * cosines + psi) / 6", "value"),
+            ("the others of length 1", "x @ weights.T", "units @ weights.T", "value"),
+            ("the true logit of length 1", "(units * x).sum(1) * psi", "psi", "value"),
+            ("prototypes as long as they are", "weights.T) / lengths", "weights.T)", "value"),
+            ("margin at most 4", "range(margin - 1)", "range(min(margin, 4) - 1)", "value"),
+            ("a cosine beyond 1", "own).sum(1).clamp(-1, 1)", "own).sum(1)", "value"),
+            (
+                "the slope of the arc cosine",
+                "* multiple - 2",
+                "* (margin * cosines.acos()).cos() - 2",
+                "extremes",
+            ),
+            ("the length detached", "(units * x)", "(units * x).detach()", "gradient"),
+            ("no slope of the true angle", "* psi", "* psi.detach()", "gradient"),
+            (
+                "no margin for two classes",
+                "* psi",
+                "* (psi if len(prototypes) != 2 else cosines)",
+                "shapes",
+                "two classes",
+            ),
+            ("autocast rounds the logits", *AUTOCAST, "test_autocast_rounds_no_logits"),
+            ("float32 from half precision", *WIDE),
+            ("computed in half precision", *HALF),
+            ("a margin of 0", "margin < 1:", "margin < 0:", "errors"),
+            (
+                "a margin of 2.5",
+                "not isinstance(margin, int) or margin < 1:",
+                "margin != margin or (margin := int(margin)) < 1:",
+                "errors",
+            ),
+            ("labels of shape (N, 1)", *ROWS),
+        ],
+    },
 )
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    t = true_column(c, labels)
-    return finish(c, with_margin(t, margin), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "the margin of CosFace", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    return finish(c, true_column(c, labels) - margin, labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "the margin in degrees", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    return arcface_loss(embeddings, prototypes, labels, scale=scale, margin=math.radians(margin))
-
-
-@MUTANTS.of("arcface_loss", "the margin on every class", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = with_margin(cosines(embeddings, prototypes), margin)
-    return F.cross_entropy(scale * c, labels, reduction="none")
-
-
-@MUTANTS.of("arcface_loss", "prototypes not normalized", killed_by="invariances")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = (F.normalize(embeddings) @ prototypes.T).clamp(-1, 1)
-    return finish(c, with_margin(true_column(c, labels), margin), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "embeddings not normalized", killed_by="invariances")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = (embeddings @ F.normalize(prototypes).T).clamp(-1, 1)
-    return finish(c, with_margin(true_column(c, labels), margin), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "no scale", killed_by="value")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    losses = arcface_loss(embeddings, prototypes, labels, scale=1.0, margin=margin)
-    return losses + 0 * scale
-
-
-@MUTANTS.of("arcface_loss", "1e12 at a zero", killed_by="test_a_zero_vector_moves_nowhere")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes)
-    return finish(c, with_margin(true_column(c, labels), margin), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "autocast rounds the cosines", killed_by="autocast")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    c = cosines(embeddings, prototypes).float()
-    return finish(c, with_margin(true_column(c, labels), margin), labels, scale)
-
-
-@MUTANTS.of("arcface_loss", "a margin of 28.6 accepted", killed_by="errors")
-def _(embeddings, prototypes, labels, *, scale=64.0, margin=0.5):
-    margin = math.radians(margin) if margin > 2 else margin
-    return arcface_loss(embeddings, prototypes, labels, scale=scale, margin=margin)
-
-
-def angles(x, w, y):
-    c = cosines(x, w)
-    return c, true_column(c, y).clamp(-1 + 1e-12, 1 - 1e-12).acos()
-
-
-def lengths(x):
-    return x.norm(dim=1, keepdim=True)
-
-
-def steps(theta, margin):
-    k = (margin * theta.detach() / math.pi).floor()
-    return (1 - 2 * (k % 2)) * (margin * theta).cos() - 2 * k
-
-
-@MUTANTS.of("sphereface_loss", "cos(m theta), which comes back up", killed_by="value")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c, theta = angles(embeddings, prototypes, labels)
-    return finish(c, (margin * theta).cos(), labels, lengths(embeddings))
-
-
-@MUTANTS.of("sphereface_loss", "no step of 2k", killed_by="value")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c, theta = angles(embeddings, prototypes, labels)
-    k = (margin * theta / math.pi).floor()
-    return finish(c, (1 - 2 * (k % 2)) * (margin * theta).cos(), labels, lengths(embeddings))
-
-
-@MUTANTS.of("sphereface_loss", "no alternating sign", killed_by="value")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c, theta = angles(embeddings, prototypes, labels)
-    k = (margin * theta / math.pi).floor()
-    return finish(c, (margin * theta).cos() - 2 * k, labels, lengths(embeddings))
-
-
-@MUTANTS.of("sphereface_loss", "annealed as in the official code", killed_by="value")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c, theta = angles(embeddings, prototypes, labels)
-    t = (5 * theta.cos() + steps(theta, margin)) / 6
-    return finish(c, t, labels, lengths(embeddings))
-
-
-@MUTANTS.of("sphereface_loss", "embeddings normalized, too", killed_by="value")
-def _(embeddings, prototypes, labels, *, margin=4):
-    return sphereface_loss(F.normalize(embeddings), prototypes, labels, margin=margin)
-
-
-@MUTANTS.of("sphereface_loss", "prototypes not normalized", killed_by="invariances")
-def _(embeddings, prototypes, labels, *, margin=4):
-    _, theta = angles(embeddings, prototypes, labels)
-    logits, size = embeddings @ prototypes.T, lengths(embeddings)
-    own = size * steps(theta, margin)[:, None]
-    return F.cross_entropy(logits.scatter(1, labels[:, None], own), labels, reduction="none")
-
-
-@MUTANTS.of("sphereface_loss", "the slope of the arc cosine at 1", killed_by="extremes")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c = cosines(embeddings, prototypes)
-    theta = true_column(c, labels).acos()
-    return finish(c, steps(theta, margin), labels, lengths(embeddings))
-
-
-@MUTANTS.of("sphereface_loss", "the length detached", killed_by="gradient")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c, theta = angles(embeddings, prototypes, labels)
-    return finish(c, steps(theta, margin), labels, lengths(embeddings.detach()))
-
-
-@MUTANTS.of("sphereface_loss", "the margin of ArcFace", killed_by="value")
-def _(embeddings, prototypes, labels, *, margin=4):
-    c, theta = angles(embeddings, prototypes, labels)
-    return finish(c, (theta + margin / 8).cos(), labels, lengths(embeddings))
-
-
-@MUTANTS.of("sphereface_loss", "a margin of 2.5 accepted", killed_by="errors")
-def _(embeddings, prototypes, labels, *, margin=4):
-    margin = int(margin) if margin > 1 else margin
-    return sphereface_loss(embeddings, prototypes, labels, margin=margin)

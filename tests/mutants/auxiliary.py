@@ -1,178 +1,152 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.language.auxiliary import load_balancing_loss, z_loss
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-@MUTANTS.of("z_loss", "log Z, not squared", killed_by="value")
-def _(logits):
-    return logits.logsumexp(-1)
-
-
-@MUTANTS.of("z_loss", "its size, not squared", killed_by="value")
-def _(logits):
-    return logits.logsumexp(-1).abs()
-
-
-@MUTANTS.of("z_loss", "a half", killed_by="value")
-def _(logits):
-    return z_loss(logits) / 2
-
-
-@MUTANTS.of("z_loss", "PaLM's coefficient inside", killed_by="value")
-def _(logits):
-    return 1e-4 * z_loss(logits)
-
-
-@MUTANTS.of("z_loss", "the mean of the exponentials", killed_by="value")
-def _(logits):
-    return (logits.logsumexp(-1) - torch.tensor(logits.shape[-1]).log()) ** 2
-
-
-@MUTANTS.of("z_loss", "classes on dimension 1", killed_by="value")
-def _(logits):
-    return z_loss(logits.movedim(1, -1))
-
-
-@MUTANTS.of("z_loss", "the largest logit", killed_by="value")
-def _(logits):
-    return logits.amax(-1) ** 2
-
-
-@MUTANTS.of("z_loss", "exp overflows", killed_by="value")
-def _(logits):
-    return logits.exp().sum(-1).log() ** 2
-
-
-@MUTANTS.of("z_loss", "Z itself", killed_by="value")
-def _(logits):
-    return logits.logsumexp(-1).exp() ** 2
-
-
-@MUTANTS.of("z_loss", "squares of the logits", killed_by="value")
-def _(logits):
-    return (logits**2).sum(-1)
-
-
-@MUTANTS.of("z_loss", "averaged over the tokens", killed_by="value")
-def _(logits):
-    return z_loss(logits).mean()
-
-
-@MUTANTS.of("z_loss", "the shift detached: no slope", killed_by="gradient")
-def _(logits):
-    top = logits.amax(-1).detach()
-    return (top + (logits - logits.amax(-1, keepdim=True)).logsumexp(-1)) ** 2
-
-
-def parts(router_logits, mask, top_k):
-    rows = router_logits.reshape(-1, router_logits.shape[-1])
-    if mask is not None:
-        rows = rows[mask.reshape(-1)]
-    chosen = torch.zeros_like(rows).scatter(1, rows.topk(top_k).indices, 1)
-    return rows.softmax(1), chosen
-
-
-def balanced(p, chosen, top_k):
-    if not len(p):
-        return p.sum()
-    return p.shape[1] * (chosen.mean(0) / top_k * p.mean(0)).sum()
-
-
-@MUTANTS.of("load_balancing_loss", "no E", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    return load_balancing_loss(router_logits, mask, top_k=top_k) / router_logits.shape[-1]
-
-
-@MUTANTS.of("load_balancing_loss", "not divided by top_k", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    return load_balancing_loss(router_logits, mask, top_k=top_k) * top_k
-
-
-@MUTANTS.of("load_balancing_loss", "the first choice alone", killed_by="value")
-def _(router_logits, mask=None, **_):
-    return load_balancing_loss(router_logits, mask)
-
-
-@MUTANTS.of("load_balancing_loss", "padding counted", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    assert mask is None or mask.dtype == torch.bool
-    return load_balancing_loss(router_logits, top_k=top_k)
-
-
-@MUTANTS.of("load_balancing_loss", "the mask inverted", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    return load_balancing_loss(router_logits, None if mask is None else ~mask, top_k=top_k)
-
-
-@MUTANTS.of("load_balancing_loss", "padding in the number of tokens", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    loss = load_balancing_loss(router_logits, mask, top_k=top_k)
-    return loss if mask is None else loss * mask.sum() ** 2 / mask.numel() ** 2
-
-
-@MUTANTS.of("load_balancing_loss", "the squares of the shares", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    p, chosen = parts(router_logits, mask, top_k)
-    return balanced(chosen + 0 * p, chosen, top_k)
-
-
-@MUTANTS.of("load_balancing_loss", "the squares of the probabilities", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    p, _ = parts(router_logits, mask, top_k)
-    return balanced(p, top_k * p, top_k)
-
-
-@MUTANTS.of("load_balancing_loss", "the mean of the products of each token", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    p, chosen = parts(router_logits, mask, top_k)
-    return p.shape[1] * (chosen / top_k * p).sum() / max(len(p), 1)
-
-
-@MUTANTS.of("load_balancing_loss", "probabilities of the chosen alone", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    p, chosen = parts(router_logits, mask, top_k)
-    return balanced(p * chosen, chosen, top_k)
-
-
-@MUTANTS.of("load_balancing_loss", "one value for each row of the batch", killed_by="value")
-def _(router_logits, mask=None, *, top_k=1):
-    if mask is None:
-        return load_balancing_loss(router_logits, top_k=top_k)
-    losses = [
-        load_balancing_loss(x, m, top_k=top_k)
-        for x, m in zip(router_logits.unbind(), mask.unbind(), strict=True)
-    ]
-    return torch.stack(losses).mean() if mask.dim() > 1 else losses[0]
-
-
-@MUTANTS.of(
-    "load_balancing_loss", "0 times nan", killed_by="test_what_the_mask_hides_moves_nothing"
+MUTANTS = edits(
+    "lossbook.language.auxiliary",
+    {
+        "z_loss": [
+            ("log Z, not squared", ".square()", "", "value"),
+            ("its size, not squared", ".square()", ".abs()", "value"),
+            ("a half", ".square()", ".square().div(2)", "value"),
+            ("PaLM's coefficient inside", ".square()", ".square().mul(1e-4)", "value"),
+            ("Z itself", ".square()", ".exp()", "value"),
+            ("averaged over the tokens", ".square()", ".square().mean()", "value"),
+            ("a floor at 0 for log Z", ".square()", ".clamp_min(0).square()", "value"),
+            ("far values cut", ".square()", ".clamp(-100, 100).square()", "value"),
+            ("the mean of the exponentials", "logsumexp(-1)", "exp().mean(-1).log()", "value"),
+            ("classes on dimension 1", "logsumexp(-1)", "logsumexp(1)", "value"),
+            ("all at once", "logsumexp(-1)", "flatten().logsumexp(-1)", "value"),
+            ("the largest logit", "logsumexp(-1)", "amax(-1)", "value"),
+            ("exp overflows", "logsumexp(-1)", "exp().sum(-1).log()", "value"),
+            ("squares of the logits", "logsumexp(-1).square()", "square().sum(-1)", "value"),
+            ("detached", "logits.to(wide)", "logits.detach().to(wide)", "gradient"),
+            (
+                "half the slope",
+                "logits.to(wide)",
+                "(logits.detach() + logits).to(wide).div(2)",
+                "gradient",
+            ),
+            (
+                "a class ruled out is nan",
+                "logits.to(wide)",
+                "(logits - logits.amin(-1, True) + logits.amin(-1, True)).to(wide)",
+                "infinite",
+            ),
+            (
+                "the sum alone for two classes",
+                ".square()",
+                ".pow(2 - (logits.shape[-1] == 2))",
+                "shapes",
+                "two classes",
+            ),
+            ("float32 from half precision", ".to(logits.dtype)", "", "float16", "dtype"),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "float16",
+            ),
+            ("integers are cut", "not logits.is_floating_point()", "0", "errors"),
+            ("one number as a class", "logits.dim() < 1", "0", "errors"),
+        ],
+        "load_balancing_loss": [
+            ("no E", "experts * (shares", "(shares", "value"),
+            ("not divided by top_k", "(top_k * tokens)", "tokens", "value"),
+            ("the first choice alone", "topk(top_k)", "topk(1)", "value"),
+            ("at most two choices", "topk(top_k)", "topk(min(top_k, 2))", "relations", "setting"),
+            (
+                "padding counted",
+                "hidden = ~kept.unsqueeze(1)",
+                "hidden = kept.unsqueeze(1) != kept.unsqueeze(1)",
+                "value",
+            ),
+            (
+                "the mask inverted",
+                "~kept.unsqueeze(1)",
+                "kept.unsqueeze(1) if mask is not None else ~kept.unsqueeze(1)",
+                "value",
+            ),
+            (
+                "padding in the number of tokens",
+                "kept.sum().clamp_min(1)",
+                "max(len(kept), 1)",
+                "value",
+            ),
+            ("the squares of the shares", "(likelihoods / tokens)", "(shares / tokens)", "value"),
+            ("the squares of the probabilities", "shares / (top_k", "likelihoods / (1", "value"),
+            (
+                "the mean of the products of each token",
+                "sum(0) for z in (chosen, p)",
+                "sum(0) for z in (chosen * p * tokens, p / p)",
+                "value",
+            ),
+            (
+                "probabilities of the chosen alone",
+                "in (chosen, p)",
+                "in (chosen, p * chosen)",
+                "value",
+            ),
+            (
+                "one value for each row of the batch",
+                "router_logits.reshape(-1, experts)",
+                "router_logits[:1].reshape(-1, experts)",
+                "value",
+            ),
+            ("the last choices", "topk(top_k)", "topk(top_k, largest=False)", "value"),
+            ("the choices of the probabilities", "x.detach().topk", "p.detach().topk", "value"),
+            (
+                "0 times nan",
+                ".masked_fill(hidden, 0)\n    p",
+                "* ~hidden\n    p",
+                "test_what_the_mask_hides_moves_nothing",
+            ),
+            ("0 / 0 without tokens", ".sum().clamp_min(1)", ".sum()", "facts"),
+            (
+                "the probabilities detached",
+                "(likelihoods / tokens)",
+                "(likelihoods.detach() / tokens) + 0 * x.sum()",
+                "gradient",
+            ),
+            (
+                "a slope through padding",
+                "x.softmax(1), torch",
+                "router_logits.reshape(x.shape).to(wide).softmax(1), torch",
+                "gradient",
+            ),
+            (
+                "the sum of two for two experts",
+                "experts * (shares",
+                "(experts if experts != 2 else 1) * (shares",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "float32 from half precision",
+                "loss.to(router_logits.dtype)",
+                "loss",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(x.dtype, torch.float32)",
+                "x.dtype",
+                "test_more_tokens_than_half_precision_counts",
+            ),
+            ("as many experts as there are", "<= experts", "", "errors"),
+            ("no expert", "not 1 <= top_k", "not 0 <= top_k", "errors"),
+            ("a mask of numbers", "mask.dtype != torch.bool", "mask.is_floating_point()", "errors"),
+            (
+                "a mask that broadcasts",
+                "mask.shape != router_logits.shape[:-1]",
+                "mask.dim() != router_logits.dim() - 1",
+                "errors",
+            ),
+            (
+                "a look for kept tokens",
+                "kept.sum().clamp_min(1)",
+                "kept.sum().clamp_min(1)\n    if not kept.any():\n        return x.sum()",
+                "vmap",
+            ),
+        ],
+    },
 )
-def _(router_logits, mask=None, *, top_k=1):
-    weight = torch.ones(router_logits.shape[:-1]) if mask is None else mask
-    p = router_logits.softmax(-1) * weight.unsqueeze(-1)
-    chosen = F.one_hot(router_logits.argmax(-1), p.shape[-1]) * weight.unsqueeze(-1)
-    p, chosen = (x.reshape(-1, p.shape[-1]).sum(0) / weight.sum() for x in (p, chosen))
-    return len(p) * (p * chosen).sum() / top_k
-
-
-@MUTANTS.of("load_balancing_loss", "0 / 0 without tokens", killed_by="facts")
-def _(router_logits, mask=None, *, top_k=1):
-    p, chosen = parts(router_logits, mask, top_k)
-    return p.shape[1] * (chosen.mean(0) / top_k * p.mean(0)).sum()
-
-
-@MUTANTS.of(
-    "load_balancing_loss", "the probabilities detached", killed_by="test_the_shares_are_constants"
-)
-def _(router_logits, mask=None, *, top_k=1):
-    return load_balancing_loss(router_logits.detach(), mask, top_k=top_k) + 0 * router_logits.sum()
-
-
-@MUTANTS.of("load_balancing_loss", "as many experts as there are", killed_by="errors")
-def _(router_logits, mask=None, *, top_k=1):
-    return load_balancing_loss(router_logits, mask, top_k=min(int(top_k), router_logits.shape[-1]))

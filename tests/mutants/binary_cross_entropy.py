@@ -1,142 +1,149 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.classification.binary_cross_entropy import binary_cross_entropy
-from tests.mutants import Mutants
+X = "sides.apply(logits.to(wide), targets"
+LOSSES = "return losses.to("
 
-MUTANTS = Mutants()
-
-
-def weights(logits, pos_weight):
-    if isinstance(pos_weight, torch.Tensor):
-        return pos_weight.to(logits).view(-1, *[1] * (logits.dim() - 2))
-    return 1.0 if pos_weight is None else pos_weight
-
-
-def bce(logits, targets, pos_weight=None):
-    w = weights(logits, pos_weight)
-    return w * targets * F.softplus(-logits) + (1 - targets) * F.softplus(logits)
-
-
-@MUTANTS.of("binary_cross_entropy", "sigmoid before the sigmoid", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits.sigmoid(), targets, pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "logs of probabilities stop at -100", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    p = logits.sigmoid()
-    yes, no = p.log().clamp_min(-100), (-p).log1p().clamp_min(-100)
-    return -weights(logits, pos_weight) * targets * yes - (1 - targets) * no
-
-
-@MUTANTS.of("binary_cross_entropy", "log(p + 1e-8)", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    p = logits.sigmoid()
-    yes, no = (p + 1e-8).log(), (1 - p + 1e-8).log()
-    return -weights(logits, pos_weight) * targets * yes - (1 - targets) * no
-
-
-@MUTANTS.of("binary_cross_entropy", "log(1 + exp(x)) overflows", killed_by="extremes")
-def _(logits, targets, *, pos_weight=None):
-    w = weights(logits, pos_weight)
-    yes, no = (1 + (-logits).exp()).log(), (1 + logits.exp()).log()
-    return w * targets * yes + (1 - targets) * no
-
-
-@MUTANTS.of("binary_cross_entropy", "softplus of a clamped logit", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits.clamp(-100, 100), targets, pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "the negative term is forgotten", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return weights(logits, pos_weight) * targets * F.softplus(-logits)
-
-
-@MUTANTS.of("binary_cross_entropy", "soft targets hardened", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits, targets.round(), pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "labels of -1 and 1 expected", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits, (targets + 1) / 2, pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "pos_weight on both terms", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return weights(logits, pos_weight) * bce(logits, targets)
-
-
-@MUTANTS.of("binary_cross_entropy", "pos_weight on the negatives", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return bce(-logits, 1 - targets, pos_weight)
-
-
-@MUTANTS.of(
-    "binary_cross_entropy",
-    "pos_weight on the last axis",
-    killed_by="test_pos_weight_lies_on_dimension_1",
+MUTANTS = edits(
+    "lossbook.classification.binary_cross_entropy",
+    {
+        "binary_cross_entropy": [
+            ("sigmoid before the sigmoid", X, X.replace("wide)", "wide).sigmoid()"), "value"),
+            ("a clamped logit", X, X.replace("wide)", "wide).clamp(-100, 100)"), "value"),
+            ("logs stop at -100", LOSSES, "return losses.clamp_max(100).to(", "value"),
+            ("log(p + 1e-8)", LOSSES, "return -((-losses).exp() + 1e-8).log().to(", "value"),
+            ("already averaged", LOSSES, "return losses.mean(-1).to(", "value"),
+            (
+                "log(1 + exp(x)) overflows",
+                "x.abs().neg_().exp_().log1p_()",
+                "x.exp().log1p() - x.relu()",
+                "value",
+            ),
+            (
+                "1 + e^-|x| has no digits",
+                ".exp_().log1p_()",
+                ".exp_().add_(1).log_()",
+                "next to the optimum",
+            ),
+            (
+                "the negatives forgotten",
+                ".add_(y, alpha=0) + near",
+                ".add_(y, alpha=0).mul(y) + near * y",
+                "value",
+            ),
+            (
+                "soft targets hardened",
+                "targets.to(wide), w",
+                "targets.round().to(wide), w",
+                "value",
+            ),
+            (
+                "labels of -1 and 1 expected",
+                "targets.to(wide), w",
+                "targets.add(1).to(wide) / 2, w",
+                "value",
+            ),
+            ("pos_weight on both terms", "(w * y + (1 - y))", "w", "value"),
+            ("pos_weight on the negatives", "(w * y + (1 - y))", "(y + w * (1 - y))", "value"),
+            ("pos_weight for small logits alone", "far * torch.where(x > 0, 1, w)", "far", "value"),
+            (
+                "pos_weight for every other sign",
+                "torch.where(x > 0, 1, w)",
+                "torch.where(x > 0, w, 1)",
+                "value",
+            ),
+            (
+                "pos_weight at most 3",
+                "pos_weight.to(wide).expand",
+                "pos_weight.to(wide).clamp_max(3).expand",
+                "settings",
+                "setting",
+            ),
+            (
+                "no weights for two classes",
+                "pos_weight.to(wide).expand",
+                "pos_weight.to(wide).pow(float(logits.shape[1:2] != (2,))).expand",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "pos_weight on the last axis",
+                "pos_weight.reshape(-1, *[1] * (logits.dim() - 2))",
+                "pos_weight",
+                "test_pos_weight_lies_on_dimension_1",
+            ),
+            (
+                "`if pos_weight` turns 0 off",
+                "elif pos_weight is not None",
+                "elif not pos_weight:\n        pos_weight = None\n    else",
+                "test_pos_weight_zero_counts",
+            ),
+            (
+                "pos_weight detached",
+                "pos_weight.to(wide).expand",
+                "pos_weight.detach().to(wide).expand",
+                "test_pos_weight_gets_a_gradient",
+            ),
+            (
+                "one pos_weight for one class",
+                "pos_weight.numel() != 1",
+                "pos_weight.dim()",
+                "test_pos_weight_of_one_element",
+            ),
+            ("0 times infinity", ".nan_to_num_(0, math.inf)", "", "infinite"),
+            ("a nan hidden", ".add_(y, alpha=0)", "", "test_a_nan_is_not_hidden"),
+            ("infinity cut", "nan_to_num_(0, math.inf)", "nan_to_num_(0)", "infinite"),
+            ("slope of the square", "x.sigmoid() - y if", "2 * (x.sigmoid() - y) if", "gradient"),
+            (
+                "slope without its weight",
+                "- w * y * (-x).sigmoid()",
+                "- y * (-x).sigmoid()",
+                "gradient",
+            ),
+            (
+                "no slope for soft targets",
+                "targets.to(wide), w",
+                "targets.detach().to(wide), w",
+                "gradient",
+            ),
+            (
+                "a learned weight climbs",
+                "-y * logsigmoid(x)",
+                "y * logsigmoid(x)",
+                "test_pos_weight_gets_a_gradient",
+            ),
+            (
+                "an infinite slope of the target",
+                "-x.clamp(-most, most)",
+                "-x",
+                "test_infinite_logits_pull_with_a_finite_slope",
+            ),
+            (
+                "forward mode forgets the targets",
+                "zip(_SLOPES, changes, strict=True)",
+                "zip(_SLOPES[:1], changes)",
+                "modes",
+            ),
+            (
+                "float32 from half precision",
+                "losses.to(logits.dtype)",
+                "losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(logits.dtype, torch.float32)",
+                "logits.dtype",
+                "test_a_finer_target_is_not_rounded",
+            ),
+            ("(N, 1) against (N,) broadcasts", "logits.shape != targets.shape", "0", "errors"),
+            (
+                "a weight for each item",
+                "pos_weight.shape != logits.shape[1:2]",
+                "pos_weight.shape != logits.shape[:1]",
+                "errors",
+            ),
+            ("integers are cut", "not logits.is_floating_point()", "0", "errors"),
+        ],
+    },
 )
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits.movedim(-1, 1), targets.movedim(-1, 1), pos_weight).movedim(1, -1)
-
-
-@MUTANTS.of(
-    "binary_cross_entropy", "`if pos_weight` turns 0 off", killed_by="test_pos_weight_zero_counts"
-)
-def _(logits, targets, *, pos_weight=None):
-    if isinstance(pos_weight, torch.Tensor):
-        return bce(logits, targets, pos_weight)
-    return bce(logits, targets, pos_weight if pos_weight else None)
-
-
-@MUTANTS.of(
-    "binary_cross_entropy",
-    "pos_weight detached",
-    killed_by="test_pos_weight_gets_a_gradient",
-)
-def _(logits, targets, *, pos_weight=None):
-    w = pos_weight.detach().requires_grad_() if isinstance(pos_weight, torch.Tensor) else pos_weight
-    return bce(logits, targets, w) + 0 * (0 if pos_weight is None else pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "averaged over the last axis", killed_by="value")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits, targets, pos_weight).mean(-1)
-
-
-@MUTANTS.of("binary_cross_entropy", "no gradient for soft targets", killed_by="gradient")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits, targets.detach(), pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "(N, 1) against (N,) broadcasts", killed_by="errors")
-def _(logits, targets, *, pos_weight=None):
-    return bce(logits, targets, pos_weight)
-
-
-@MUTANTS.of("binary_cross_entropy", "a weight for each item of the batch", killed_by="errors")
-def _(logits, targets, *, pos_weight=None):
-    if isinstance(pos_weight, torch.Tensor) and pos_weight.dim() == 1 and logits.dim() > 1:
-        pos_weight = pos_weight.mean()
-    return binary_cross_entropy(logits, targets, pos_weight=pos_weight)
-
-
-@MUTANTS.of(
-    "binary_cross_entropy",
-    "|x| has no second derivative at 0",
-    killed_by="test_second_derivative_at_zero_is_a_quarter",
-)
-def _(logits, targets, *, pos_weight=None):
-    assert pos_weight is None
-    size = logits.abs()
-    return size / 2 + (0.5 - targets) * logits + F.softplus(-size)
-
-
-@MUTANTS.of("binary_cross_entropy", "computed in bfloat16", killed_by="bfloat16")
-def _(logits, targets, *, pos_weight=None):
-    p = logits.sigmoid()
-    yes, no = p.log(), (1 - p).log()
-    return -weights(logits, pos_weight) * targets * yes - (1 - targets) * no

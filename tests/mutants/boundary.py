@@ -1,245 +1,183 @@
-import numpy as np
-import torch
-
-from lossbook.segmentation.boundary import boundary_loss, signed_distance_map
-from tests.mutants import Mutants
-
-MUTANTS = Mutants()
-
-
-def distances(mask):
-    """Distance of every pixel to the nearest one in the mask, of one 2-D array."""
-    from scipy.ndimage import distance_transform_edt
-
-    return distance_transform_edt(~mask)
-
-
-def each_mask(change):
-    """Make a map of what `change` makes of one 2-D mask that has a boundary."""
-
-    def maps(masks):
-        found = np.zeros(masks.shape, np.float32)
-        for at in np.ndindex(masks.shape[:2]):
-            mask = masks[at].numpy()
-            if mask.any() and not mask.all():
-                found[at] = change(mask)
-        return torch.from_numpy(found)
-
-    return maps
-
-
-def gaps(mask):
-    """Steps along the columns to the nearest pixel of the other kind, a thousand without one."""
-    near = np.full(mask.shape, 1e3)
-    for y, x in np.ndindex(mask.shape):
-        others = np.flatnonzero(mask[:, x] != mask[y, x])
-        near[y, x] = np.abs(others - y).min(initial=1e3)
-    return near
-
-
-def signed(mask, outside, inside):
-    return np.where(mask, 1 - inside, outside)
-
-
-@MUTANTS.of("boundary_loss", "the sum, not the mean", killed_by="value")
-def _(probabilities, distance_maps):
-    return (probabilities * distance_maps).unsqueeze(-1).flatten(2).sum(2)
-
-
-@MUTANTS.of("boundary_loss", "positive when right", killed_by="value")
-def _(probabilities, distance_maps):
-    return -boundary_loss(probabilities, distance_maps)
-
-
-@MUTANTS.of("boundary_loss", "distances without their sign", killed_by="value")
-def _(probabilities, distance_maps):
-    return boundary_loss(probabilities, distance_maps.abs())
-
-
-@MUTANTS.of("boundary_loss", "floored at 0", killed_by="value")
-def _(probabilities, distance_maps):
-    return boundary_loss(probabilities, distance_maps).clamp_min(0)
-
-
-@MUTANTS.of("boundary_loss", "only the outside counts", killed_by="value")
-def _(probabilities, distance_maps):
-    return boundary_loss(probabilities, distance_maps.clamp_min(0))
-
-
-@MUTANTS.of("boundary_loss", "already averaged over the classes", killed_by="value")
-def _(probabilities, distance_maps):
-    return boundary_loss(probabilities, distance_maps).mean(1)
-
-
-@MUTANTS.of("boundary_loss", "class 0 left out as background", killed_by="value")
-def _(probabilities, distance_maps):
-    return boundary_loss(probabilities, distance_maps)[:, 1:]
-
-
-@MUTANTS.of("boundary_loss", "a mean over what is predicted", killed_by="value")
-def _(probabilities, distance_maps):
-    p, d = (x.unsqueeze(-1).flatten(2) for x in (probabilities, distance_maps))
-    return (p * d).sum(2) / p.sum(2).clamp_min(1e-8)
-
-
-@MUTANTS.of("boundary_loss", "masks cut at 1/2", killed_by="value")
-def _(probabilities, distance_maps):
-    hard = (probabilities > 0.5).to(probabilities) + 0 * probabilities
-    return boundary_loss(hard, distance_maps)
-
-
-@MUTANTS.of("boundary_loss", "distances over the longest of them", killed_by="value")
-def _(probabilities, distance_maps):
-    longest = distance_maps.abs().max().clamp_min(1)
-    return boundary_loss(probabilities, distance_maps / longest)
-
-
-@MUTANTS.of("boundary_loss", "no gradient at all", killed_by="gradient")
-def _(probabilities, distance_maps):
-    return boundary_loss(probabilities.detach(), distance_maps)
-
-
-@MUTANTS.of("boundary_loss", "one map broadcast to all classes", killed_by="errors")
-def _(probabilities, distance_maps):
-    if distance_maps.dim() != probabilities.dim() or probabilities.dim() < 2:
-        return boundary_loss(probabilities, distance_maps)
-    return boundary_loss(probabilities, distance_maps.expand_as(probabilities))
-
-
-@MUTANTS.of("boundary_loss", "a sum in half", killed_by="test_half_precision_at_1024_by_1024")
-def _(probabilities, distance_maps):
-    losses = (probabilities * distance_maps.to(probabilities)).flatten(2).sum(2)
-    return losses / probabilities[0, 0].numel()
-
-
-@MUTANTS.of("signed_distance_map", "the rim at -1: no pixel has 0", killed_by="value")
-@each_mask
-def _(mask):
-    return signed(mask, distances(mask), distances(~mask) + 1)
-
-
-@MUTANTS.of("signed_distance_map", "negative outside", killed_by="value")
-def _(masks):
-    return -signed_distance_map(masks)
-
-
-@MUTANTS.of("signed_distance_map", "the inside for the outside", killed_by="value")
-def _(masks):
-    return signed_distance_map(~masks)
-
-
-@MUTANTS.of("signed_distance_map", "0 inside", killed_by="value")
-def _(masks):
-    return signed_distance_map(masks).clamp_min(0)
-
-
-@MUTANTS.of("signed_distance_map", "squares without the root", killed_by="value")
-@each_mask
-def _(mask):
-    return signed(mask, distances(mask) ** 2, distances(~mask) ** 2)
-
-
-@MUTANTS.of("signed_distance_map", "blocks walked, not crossed", killed_by="value")
-@each_mask
-def _(mask):
-    from scipy.ndimage import distance_transform_cdt
-
-    walks = [distance_transform_cdt(x, "taxicab") for x in (~mask, mask)]
-    return signed(mask, *walks)
-
-
-@MUTANTS.of("signed_distance_map", "steps of a king", killed_by="value")
-@each_mask
-def _(mask):
-    from scipy.ndimage import distance_transform_cdt
-
-    walks = [distance_transform_cdt(x, "chessboard") for x in (~mask, mask)]
-    return signed(mask, *walks)
-
-
-@MUTANTS.of("signed_distance_map", "along its row or its column only", killed_by="value")
-@each_mask
-def _(mask):
-    return signed(mask, *[np.minimum(gaps(mask), gaps(mask.T).T)] * 2)
-
-
-@MUTANTS.of("signed_distance_map", "all masks of an image as one volume", killed_by="value")
-def _(masks):
-    found = torch.zeros(masks.shape)
-    for image, volume in zip(found, masks.numpy(), strict=True):
-        if volume.any() and not volume.all():
-            image[...] = torch.from_numpy(signed(volume, distances(volume), distances(~volume)))
-    return found
-
-
-@MUTANTS.of("signed_distance_map", "an empty mask far from everything", killed_by="value")
-def _(masks):
-    empty = ~masks.any(3, keepdim=True).any(2, keepdim=True)
-    return signed_distance_map(masks).masked_fill(empty, 1e3)
-
-
-@MUTANTS.of("signed_distance_map", "a full mask that ends at the image's rim", killed_by="value")
-@each_mask
-def _(mask):
-    return signed(mask, distances(mask), distances(~np.pad(mask, 1))[1:-1, 1:-1])
-
-
-@MUTANTS.of("signed_distance_map", "scaled to at most 1", killed_by="value")
-def _(masks):
-    maps = signed_distance_map(masks)
-    return maps / maps.abs().amax((2, 3), keepdim=True).clamp_min(1)
-
-
-@MUTANTS.of("signed_distance_map", "rounded to whole pixels", killed_by="value")
-def _(masks):
-    return signed_distance_map(masks).round()
-
-
-@MUTANTS.of("signed_distance_map", "only the first class", killed_by="value")
-def _(masks):
-    return signed_distance_map(masks[:, :1]).expand(masks.shape)
-
-
-@MUTANTS.of("signed_distance_map", "the pixels of its own row forgotten", killed_by="value")
-@each_mask
-def _(mask):
-    places = np.arange(mask.shape[1])
-    squares = gaps(mask)[:, None] ** 2 + (places - places[:, None]) ** 2
-    return signed(mask, *[np.sqrt(squares.min(2))] * 2)
-
-
-@MUTANTS.of("signed_distance_map", "float64 from SciPy", killed_by="float32")
-def _(masks):
-    return signed_distance_map(masks).double()
-
-
-@MUTANTS.of("signed_distance_map", "numbers taken for masks", killed_by="errors")
-def _(masks):
-    return signed_distance_map(masks > 0)
-
-
-@MUTANTS.of("signed_distance_map", "masks without a class taken for images", killed_by="errors")
-def _(masks):
-    return signed_distance_map(masks[None] if masks.dim() == 3 else masks)
-
-
-@MUTANTS.of(
-    "signed_distance_map",
-    "every pixel against every other",
-    killed_by="test_memory_grows_with_the_image_not_with_its_square",
+from tests.mutants import edits
+
+SHAPES = "distance_maps.shape != probabilities.shape"
+NEAREST = "(step * (places - nearest)).square() + squares.gather(-1, nearest)"
+MEAN = ".mean(2)"
+PRODUCT = "probabilities.to(wide) * distance_maps.to(wide)"
+INSIDE = "torch.where(masks, 1 - distances, distances)"
+
+MUTANTS = edits(
+    "lossbook.segmentation.boundary",
+    {
+        "boundary_loss": [
+            ("the sum, not the mean", MEAN, ".sum(2)", "value"),
+            ("positive when right", PRODUCT, f"-{PRODUCT}", "value"),
+            ("distances without their sign", PRODUCT, f"{PRODUCT}.abs()", "value"),
+            ("floored at 0", MEAN, ".mean(2).clamp_min(0)", "value"),
+            ("only the outside counts", PRODUCT, f"{PRODUCT}.clamp_min(0)", "value"),
+            ("already averaged over the classes", MEAN, ".mean(2).mean(1)", "value"),
+            ("class 0 left out as background", MEAN, ".mean(2)[:, 1:]", "value"),
+            (
+                "class 0 of two left out",
+                MEAN,
+                ".mean(2)[:, int(losses.shape[1] == 2) :]",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "a mean over what is predicted",
+                MEAN,
+                ".sum(2) / probabilities.unsqueeze(-1).flatten(2).sum(2)",
+                "value",
+            ),
+            ("masks cut at 1/2", PRODUCT, f"{PRODUCT} * (probabilities > 0.5)", "value"),
+            (
+                "distances over the longest",
+                PRODUCT,
+                f"{PRODUCT} / distance_maps.abs().max()",
+                "value",
+            ),
+            (
+                "the first plane of a volume",
+                "flatten(2)",
+                "flatten(2, 3).flatten(3)[..., 0]",
+                "value",
+            ),
+            (
+                "no slope for the probabilities",
+                PRODUCT,
+                PRODUCT.replace(".to", ".detach().to", 1),
+                "gradient",
+            ),
+            (
+                "no slope for the maps",
+                PRODUCT,
+                PRODUCT.replace("maps", "maps.detach()"),
+                "gradient",
+            ),
+            (
+                "one map for all classes",
+                SHAPES,
+                f"{SHAPES} and distance_maps.shape[1] != 1",
+                "errors",
+            ),
+            ("one map for all images", SHAPES, f"{SHAPES} and len(distance_maps) != 1", "errors"),
+            ("integers are cut", "not probabilities.is_floating_point()", "0", "errors"),
+            (
+                "a sum in half",
+                "losses.unsqueeze(-1).flatten(2).mean(2)",
+                "losses.to(probabilities.dtype).flatten(2).sum(2).div(losses[0, 0].numel())",
+                "test_half_precision_at_1024_by_1024",
+            ),
+            (
+                "float32 from half precision",
+                ".mean(2).to(probabilities.dtype)",
+                MEAN,
+                "float16",
+                "dtype",
+            ),
+        ],
+        "signed_distance_map": [
+            ("the rim at -1", INSIDE, "torch.where(masks, -distances, distances)", "value"),
+            ("negative outside", INSIDE, f"-{INSIDE}", "value"),
+            ("the inside for the outside", INSIDE, INSIDE.replace("masks", "~masks"), "value"),
+            ("0 inside", INSIDE, f"{INSIDE}.clamp_min(0)", "value"),
+            ("squares without the root", "squares.sqrt()", "squares", "value"),
+            (
+                "blocks walked, not crossed",
+                NEAREST,
+                "(step * (places - nearest).abs() + squares.gather(-1, nearest).sqrt()).square()",
+                "value",
+            ),
+            (
+                "along its row or its column only",
+                "torch.minimum(along, across)",
+                "torch.minimum(along, squares.movedim(axis, -1))",
+                "value",
+            ),
+            (
+                "every i against every j",
+                NEAREST,
+                "((step * (places[:, None] - places)).square() + squares.unsqueeze(-2)).amin(-1)",
+                "test_work_grows_as_n_log_n_along_a_line",
+            ),
+            (
+                "the pixels of its own row forgotten",
+                "torch.minimum(along, across)",
+                "across",
+                "value",
+            ),
+            (
+                "a mask without the other kind is far",
+                ".where(distances < torch.inf, 0)",
+                ".clamp(-1e3, 1e3)",
+                "value",
+            ),
+            (
+                "a mask ends at the image's rim",
+                "pad(last, (1, 0), value=-torch.inf)",
+                "pad(last, (1, 0), value=-1)",
+                "value",
+            ),
+            ("rounded to whole pixels", "squares.sqrt()", "squares.sqrt().round()", "value"),
+            (
+                "scaled to at most 1",
+                "(unit * distances)",
+                "(unit * distances / distances.abs().max().clamp_min(1))",
+                "value",
+            ),
+            (
+                "only the first class",
+                "(unit * distances)",
+                "(unit * distances[:, :1].expand(masks.shape))",
+                "value",
+            ),
+            (
+                "the shift of spacing left out",
+                "(unit * distances)",
+                "torch.where(masks, 1 - unit, 0) + (unit * distances)",
+                "relations",
+            ),
+            (
+                "spacing in the reverse order",
+                "zip(axes[:-1], spacing, strict=False)",
+                "zip(axes[:-1], spacing[::-1], strict=False)",
+                "relations",
+            ),
+            (
+                "spacing of the last axis ignored",
+                "spacing[-1] / unit * _gaps",
+                "_gaps",
+                "relations",
+            ),
+            (
+                "a stride of the turned image",
+                "(unit * distances).contiguous()",
+                "(unit * distances).mT.contiguous().mT",
+                "test_far_pixels_of_a_large_image",
+            ),
+            ("float64 from SciPy", ".contiguous()", ".double()", "float32", "dtype"),
+            ("numbers taken for masks", "masks.dtype != torch.bool", "0", "errors"),
+            (
+                "masks without a class taken for images",
+                "masks.dim() not in (4, 5)",
+                "masks.dim() < 3",
+                "errors",
+            ),
+            (
+                "a spacing too long",
+                "len(spacing) != len(axes)",
+                "len(spacing) < len(axes)",
+                "errors",
+            ),
+            ("a spacing of 0", "0 < length", "0 <= length", "errors"),
+            (
+                "no look for an image without pixels",
+                "0 in masks.shape[2:]",
+                "0",
+                "test_masks_without_pixels_have_an_empty_map",
+            ),
+            ("a look for empty masks", "0 in masks.shape[2:]", "not masks.any()", "vmap"),
+        ],
+    },
 )
-def _(masks):
-    height, width = masks.shape[2:]
-    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
-    apart = torch.cdist(places, places)
-    flat = masks.flatten(2)
-    other = flat.unsqueeze(-1) != flat.unsqueeze(-2)
-    near = apart.where(other, torch.inf).amin(-1).view(masks.shape)
-    return torch.where(masks, 1 - near, near).where(near < torch.inf, 0)
-
-
-@MUTANTS.of("signed_distance_map", "a look for empty masks", killed_by="vmap")
-def _(masks):
-    if not masks.any():
-        return torch.zeros(masks.shape)
-    return signed_distance_map(masks)

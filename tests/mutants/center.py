@@ -1,142 +1,143 @@
-import torch
+from tests.mutants import edits
 
-from lossbook.embedding.center import center_loss, update_centers
-from tests.mutants import Mutants
+SUM = "(errors * errors).sum(1) / 2"
+OWN = "centers.detach().to(wide).index_select(0, labels)"
+STEP = "alpha * totals / (1 + counts)[:, None]"
+PULLS = "embeddings.detach().to(wide) - old.index_select(0, labels)"
+CHECKS = [
+    ("centers of length 1 broadcast", "centers.shape[1] != embeddings.shape[1]", "0", "errors"),
+    (
+        "labels of shape (N, 1)",
+        "labels.shape != embeddings.shape[:1]",
+        "labels.numel() != len(embeddings)",
+        "errors",
+    ),
+    ("integer centers", "not centers.is_floating_point()", "0", "errors"),
+    ("labels that mask", "labels.dtype == torch.uint8", "0", "dtypes"),
+]
 
-MUTANTS = Mutants()
-
-
-def shifted(embeddings, centers, labels, weigh, alpha):
-    """Move each center by alpha times the weighted sum of its pulls."""
-    pulls = embeddings - centers[labels]
-    totals = torch.zeros_like(centers).index_add(0, labels, pulls)
-    counts = torch.bincount(labels, minlength=len(centers)).to(centers)
-    return centers + alpha * totals * weigh(counts)[:, None]
-
-
-@MUTANTS.of("center_loss", "no 1/2", killed_by="value")
-def _(embeddings, centers, labels):
-    return 2 * center_loss(embeddings, centers, labels)
-
-
-@MUTANTS.of("center_loss", "the distance unsquared", killed_by="value")
-def _(embeddings, centers, labels):
-    return torch.linalg.vector_norm(embeddings - centers[labels].detach(), dim=1)
-
-
-@MUTANTS.of("center_loss", "the mean over the coordinates", killed_by="value")
-def _(embeddings, centers, labels):
-    return (embeddings - centers[labels].detach()).square().mean(1) / 2
-
-
-@MUTANTS.of("center_loss", "centers get a gradient, too", killed_by="gradient")
-def _(embeddings, centers, labels):
-    return (embeddings - centers[labels]).square().sum(1) / 2
-
-
-@MUTANTS.of("center_loss", "the embeddings detached, not the centers", killed_by="gradient")
-def _(embeddings, centers, labels):
-    return (embeddings.detach() - centers[labels]).square().sum(1) / 2
-
-
-@MUTANTS.of("center_loss", "divided by the class's count", killed_by="value")
-def _(embeddings, centers, labels):
-    counts = torch.bincount(labels, minlength=len(centers)).to(embeddings)
-    return center_loss(embeddings, centers, labels) / (1 + counts[labels])
-
-
-@MUTANTS.of("center_loss", "the nearest center, whatever the label", killed_by="value")
-def _(embeddings, centers, labels):
-    nearest = torch.cdist(embeddings, centers.detach()).argmin(1)
-    return center_loss(embeddings, centers, nearest + 0 * labels)
-
-
-@MUTANTS.of("center_loss", "the centers of the batch", killed_by="value")
-def _(embeddings, centers, labels):
-    same = (labels[:, None] == labels).to(embeddings)
-    means = (same @ embeddings / same.sum(1, keepdim=True)).detach()
-    return (embeddings - means).square().sum(1) / 2 + 0 * centers.detach().sum()
-
-
-@MUTANTS.of("center_loss", "all pairs of embeddings and centers", killed_by="value")
-def _(embeddings, centers, labels):
-    pairs = (embeddings[:, None] - centers.detach()).square().sum(2) / 2
-    return pairs.sum(1) + 0 * labels
-
-
-@MUTANTS.of("center_loss", "centers of length 1 broadcast", killed_by="errors")
-def _(embeddings, centers, labels):
-    if embeddings.dim() != 2 or centers.dim() != 2 or labels.shape != embeddings.shape[:1]:
-        return center_loss(embeddings, centers, labels)
-    return (embeddings - centers[labels].detach()).square().sum(1) / 2
-
-
-@MUTANTS.of("update_centers", "no 1 in the denominator", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return shifted(embeddings, centers, labels, lambda n: 1 / n.clamp_min(1), alpha)
-
-
-@MUTANTS.of("update_centers", "0/0 for a class without embeddings", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return shifted(embeddings, centers, labels, lambda n: 1 / n, alpha)
-
-
-@MUTANTS.of("update_centers", "sums, not divided", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return shifted(embeddings, centers, labels, torch.ones_like, alpha)
-
-
-@MUTANTS.of("update_centers", "divided by the batch", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    n = len(labels)
-    return shifted(embeddings, centers, labels, lambda _: torch.full((len(centers),), 1 / n), alpha)
-
-
-@MUTANTS.of("update_centers", "away from the embeddings", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return 2 * centers - update_centers(embeddings, centers, labels, alpha=alpha)
-
-
-@MUTANTS.of("update_centers", "alpha taken for the share that is kept", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return update_centers(embeddings, centers, labels, alpha=1 - alpha)
-
-
-@MUTANTS.of("update_centers", "only the last of a class counts", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    new = centers.detach().clone()
-    new[labels] += alpha * (embeddings - centers[labels]).detach() / 2
-    return new
-
-
-@MUTANTS.of("update_centers", "one embedding after the other", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    for i in range(len(labels)):
-        centers = update_centers(embeddings[i : i + 1], centers, labels[i : i + 1], alpha=alpha)
-    return centers
-
-
-@MUTANTS.of("update_centers", "weight decay shrinks the centers", killed_by="value")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return update_centers(embeddings, 0.999 * centers, labels, alpha=alpha)
-
-
-@MUTANTS.of("update_centers", "the given centers changed", killed_by="inputs unchanged")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return centers.copy_(update_centers(embeddings, centers, labels, alpha=alpha))
-
-
-@MUTANTS.of("update_centers", "a graph that grows", killed_by="test_new_centers_have_no_graph")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return shifted(embeddings, centers, labels, lambda n: 1 / (1 + n), alpha)
-
-
-@MUTANTS.of("update_centers", "rounded to half", killed_by="test_centers_keep_their_dtype")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    new = update_centers(embeddings, centers.to(embeddings.dtype), labels, alpha=alpha)
-    return new.to(centers.dtype)
-
-
-@MUTANTS.of("update_centers", "an alpha of 1.5 accepted", killed_by="errors")
-def _(embeddings, centers, labels, *, alpha=0.5):
-    return update_centers(embeddings, centers, labels, alpha=min(alpha, 1.0))
+MUTANTS = edits(
+    "lossbook.embedding.center",
+    {
+        "center_loss": [
+            ("no 1/2", SUM, "(errors * errors).sum(1)", "value"),
+            ("the distance unsquared", SUM, "torch.linalg.vector_norm(errors, dim=1)", "value"),
+            ("the mean over the coordinates", SUM, "(errors * errors).mean(1) / 2", "value"),
+            ("the whole batch", SUM, "(errors * errors).sum() / 2", "value"),
+            ("absolute errors", SUM, "errors.abs().sum(1)", "value"),
+            ("centers get a gradient, too", OWN, OWN.replace(".detach()", ""), "gradient"),
+            (
+                "the embeddings detached",
+                "embeddings.to(wide) -",
+                "embeddings.detach().to(wide) -",
+                "gradient",
+            ),
+            (
+                "divided by the class's count",
+                SUM,
+                f"{SUM} / (1 + torch.bincount(labels)[labels])",
+                "value",
+            ),
+            (
+                "the nearest center, whatever the label",
+                "(0, labels)\n    return",
+                "(0, torch.cdist(embeddings, centers.detach()).argmin(1))\n    return",
+                "value",
+            ),
+            (
+                "the first center of two",
+                "(0, labels)\n    return",
+                "(0, labels * (len(centers) != 2))\n    return",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "a negative label counts from the end",
+                ".index_select(0, labels)\n    return",
+                "[labels]\n    return",
+                "test_a_negative_label_is_no_class",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(embeddings.dtype, torch.float32)",
+                "embeddings.dtype",
+                "test_a_finer_center_is_not_rounded",
+            ),
+            ("float32 from half precision", ").to(embeddings.dtype)", ")", "float16", "dtype"),
+            *CHECKS,
+        ],
+        "update_centers": [
+            ("no 1 in the denominator", "(1 + counts)", "counts.clamp_min(1)", "value"),
+            ("0 / 0 for a class without embeddings", "(1 + counts)", "counts", "value"),
+            ("sums, not divided", STEP, "alpha * totals", "value"),
+            ("divided by the batch", STEP, "alpha * totals / len(embeddings)", "value"),
+            ("away from the embeddings", f"old + {STEP}", f"old - {STEP}", "value"),
+            (
+                "alpha taken for the share that is kept",
+                STEP,
+                f"(1 - {STEP[:5]}){STEP[5:]}",
+                "value",
+            ),
+            (
+                "alpha at least a half, or nothing",
+                STEP,
+                f"(alpha and max(0.5, alpha)){STEP[5:]}",
+                "test_a_slow_update",
+            ),
+            (
+                "only the last of a class counts",
+                ".index_add(0, labels, pulls)",
+                ".index_copy(0, labels, pulls)",
+                "value",
+            ),
+            (
+                "the mean of the batch for all",
+                "index_add(0, labels, pulls)",
+                "add(pulls.sum(0))",
+                "value",
+            ),
+            ("weight decay shrinks the centers", f"old + {STEP}", f"0.999 * old + {STEP}", "value"),
+            (
+                "the second center of two stays",
+                STEP,
+                f"{STEP} * (torch.arange(len(old))[:, None] != (len(old) == 2))",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "the given centers changed",
+                f"(old + {STEP})",
+                f"centers.copy_(old + {STEP})",
+                "inputs unchanged",
+            ),
+            (
+                "a graph that grows",
+                PULLS,
+                PULLS.replace(".detach()", ""),
+                "test_new_centers_have_no_graph",
+            ),
+            (
+                "a graph of old centers",
+                "old = centers.detach()",
+                "old = centers",
+                "test_new_centers_have_no_graph",
+            ),
+            (
+                "rounded to half",
+                "torch.promote_types(centers.dtype, torch.float32)",
+                "embeddings.dtype",
+                "test_centers_keep_their_dtype",
+            ),
+            (
+                "a negative label counts from the end",
+                "- old.index_select(0, labels)",
+                "- old[labels]",
+                "test_a_negative_label_is_no_class",
+            ),
+            ("float32 from half precision", ").to(centers.dtype)", ")", "float16", "dtype"),
+            ("an alpha of 1.5", "0 <= alpha <= 1", "0 <= alpha", "errors"),
+            ("nan as alpha passes", "not 0 <= alpha <= 1", "alpha < 0 or alpha > 1", "errors"),
+            *CHECKS[:3],
+        ],
+    },
+)

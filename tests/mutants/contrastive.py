@@ -1,89 +1,110 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from lossbook.embedding.contrastive import contrastive_loss
-from tests.mutants import Mutants
+LOSSES = "torch.where(is_same, squares, (margin - distances).clamp_min(0).square()) / 2"
+ROOT = "squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)"
+SAME = "is_same.shape != embeddings1.shape[:1]"
 
-MUTANTS = Mutants()
-
-
-def norm(x):
-    return torch.linalg.vector_norm(x, dim=1)
-
-
-@MUTANTS.of("contrastive_loss", "the paper's Y taken for is_same", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    return contrastive_loss(embeddings1, embeddings2, ~is_same, margin=margin)
-
-
-@MUTANTS.of("contrastive_loss", "no 1/2", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    return 2 * contrastive_loss(embeddings1, embeddings2, is_same, margin=margin)
-
-
-@MUTANTS.of("contrastive_loss", "the distance unsquared", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d = norm(embeddings1 - embeddings2)
-    return torch.where(is_same, d, (margin - d).clamp_min(0)) / 2
-
-
-@MUTANTS.of("contrastive_loss", "margin - d^2", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d2 = (embeddings1 - embeddings2).square().sum(1)
-    return torch.where(is_same, d2, (margin - d2).clamp_min(0)) / 2
-
-
-@MUTANTS.of("contrastive_loss", "margin^2 - d^2", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d2 = (embeddings1 - embeddings2).square().sum(1)
-    return torch.where(is_same, d2, (margin**2 - d2).clamp_min(0)) / 2
-
-
-@MUTANTS.of("contrastive_loss", "no floor: far pairs are pulled back", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d = norm(embeddings1 - embeddings2)
-    return torch.where(is_same, d, margin - d).square() / 2
-
-
-@MUTANTS.of("contrastive_loss", "a root with a nan slope at 0", killed_by="extremes")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d = (embeddings1 - embeddings2).square().sum(1).sqrt()
-    return torch.where(is_same, d, (margin - d).clamp_min(0)).square() / 2
-
-
-@MUTANTS.of("contrastive_loss", "an epsilon under the root", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d = ((embeddings1 - embeddings2).square().sum(1) + 1e-6).sqrt()
-    return torch.where(is_same, d, (margin - d).clamp_min(0)).square() / 2
-
-
-@MUTANTS.of(
-    "contrastive_loss",
-    "torch's epsilon in each coordinate",
-    killed_by="test_different_but_identical",
+MUTANTS = edits(
+    "lossbook.embedding.contrastive",
+    {
+        "contrastive_loss": [
+            ("the paper's Y taken for is_same", "where(is_same", "where(~is_same", "value"),
+            ("no 1/2", LOSSES, LOSSES[:-4], "value"),
+            ("same pairs unsquared", "is_same, squares", "is_same, distances", "value"),
+            ("different pairs unsquared", ".clamp_min(0).square()", ".clamp_min(0)", "value"),
+            (
+                "margin - d^2",
+                "(margin - distances).clamp_min(0).square()",
+                "(margin - squares).clamp_min(0)",
+                "value",
+            ),
+            (
+                "margin^2 - d^2",
+                "(margin - distances).clamp_min(0).square()",
+                "(margin**2 - squares).clamp_min(0)",
+                "value",
+            ),
+            ("far pairs are pulled back", ".clamp_min(0)", "", "value"),
+            ("twice the margin", "(margin - distances)", "(2 * margin - distances)", "value"),
+            (
+                "margin at most 5",
+                "(margin - distances)",
+                "(min(margin, 5) - distances)",
+                "relations",
+            ),
+            (
+                "margin at least a half",
+                "(margin - distances)",
+                "(max(margin, 0.5) - distances)",
+                "settings",
+                "setting",
+            ),
+            ("an epsilon under the root", ROOT, "(squares + 1e-6).sqrt()", "value"),
+            (
+                "the mean over the coordinates",
+                "(apart * apart).sum(1)",
+                "(apart * apart).mean(1)",
+                "value",
+            ),
+            (
+                "steps along the axes",
+                "(apart * apart).sum(1)",
+                "apart.abs().sum(1).square()",
+                "value",
+            ),
+            (
+                "normalized inside",
+                "embeddings1.to(wide) - embeddings2.to(wide)",
+                "torch.nn.functional.normalize(embeddings1) - embeddings2",
+                "value",
+            ),
+            ("a root with a nan slope at 0", ROOT, "squares.sqrt()", "extremes"),
+            (
+                "torch's epsilon in each coordinate",
+                ROOT,
+                "(apart + 1e-6).square().sum(1).sqrt()",
+                "test_different_but_identical",
+            ),
+            (
+                "one branch of the pair detached",
+                "- embeddings2.to",
+                "- embeddings2.detach().to",
+                "gradient",
+            ),
+            (
+                "the margin detached",
+                "(margin - distances)",
+                "(float(margin) - distances)",
+                "settings",
+            ),
+            (
+                "computed in half precision",
+                "torch.promote_types(embeddings1.dtype, torch.float32)",
+                "embeddings1.dtype",
+                "float16",
+            ),
+            (
+                "float32 from half precision",
+                "losses.to(embeddings1.dtype)",
+                "losses",
+                "float16",
+                "dtype",
+            ),
+            (
+                "numbers of 0 and 1",
+                "is_same.dtype != torch.bool",
+                "is_same.is_floating_point()",
+                "errors",
+            ),
+            ("a pair for each row", SAME, "is_same.numel() != len(embeddings1)", "errors"),
+            (
+                "one second embedding for all",
+                "embeddings2.shape != embeddings1.shape",
+                "embeddings2.shape[-1:] != embeddings1.shape[-1:]",
+                "errors",
+            ),
+            ("integers as second embeddings", "not embeddings2.is_floating_point()", "0", "errors"),
+            ("a tensor of two margins", "margin.dim():", "margin.dim() > 1:", "errors"),
+        ],
+    },
 )
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d = F.pairwise_distance(embeddings1, embeddings2)
-    return torch.where(is_same, d, (margin - d).clamp_min(0)).square() / 2
-
-
-@MUTANTS.of("contrastive_loss", "the mean over the coordinates", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    d = (embeddings1 - embeddings2).square().mean(1).sqrt()
-    return torch.where(is_same, d, (margin - d).clamp_min(0)).square() / 2
-
-
-@MUTANTS.of("contrastive_loss", "the embeddings normalized inside", killed_by="value")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    embeddings1, embeddings2 = F.normalize(embeddings1), F.normalize(embeddings2)
-    return contrastive_loss(embeddings1, embeddings2, is_same, margin=margin)
-
-
-@MUTANTS.of("contrastive_loss", "one branch of the pair detached", killed_by="gradient")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    return contrastive_loss(embeddings1, embeddings2.detach(), is_same, margin=margin)
-
-
-@MUTANTS.of("contrastive_loss", "labels of 0 and 1 accepted", killed_by="errors")
-def _(embeddings1, embeddings2, is_same, *, margin=1.0):
-    return contrastive_loss(embeddings1, embeddings2, is_same.bool(), margin=margin)

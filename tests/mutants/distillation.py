@@ -1,170 +1,160 @@
-import torch
-from torch.nn import functional as F
+from tests.mutants import edits
 
-from tests.mutants import Mutants
+SUM = "alpha * soft + (1 - alpha) * hard"
+SOFT = "(q * torch.where(q > 0, surprises, 0)).sum(1)"
+SQUARE = "temperature**2 * ("
+TEACHER = "teacher_logits.shape != student_logits.shape"
 
-MUTANTS = Mutants()
-
-
-def soft(student, teacher, T):
-    q, log_p = (teacher / T).softmax(1), (student / T).log_softmax(1)
-    return -(q * torch.where(q > 0, log_p, 0)).sum(1)
-
-
-def hard(student, labels):
-    return -student.log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-
-
-def mix(student, teacher, labels, T=4.0, alpha=0.9):
-    return alpha * T**2 * soft(student, teacher.detach(), T) + (1 - alpha) * hard(student, labels)
-
-
-def checked(student, teacher, labels, T=1.0, alpha=0.0):
-    if student.dim() != 2:
-        raise ValueError(f"expected student_logits of shape (N, C), got {tuple(student.shape)}")
-    if teacher.shape != student.shape:
-        expected, got = tuple(student.shape), tuple(teacher.shape)
-        raise ValueError(f"expected teacher_logits of shape {expected}, got {got}")
-    if labels.shape != student.shape[:1]:
-        expected, got = tuple(student.shape[:1]), tuple(labels.shape)
-        raise ValueError(f"expected labels of shape {expected}, got {got}")
-    if not T > 0:
-        raise ValueError(f"expected temperature > 0, got {T}")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"expected alpha in [0, 1], got {alpha}")
-
-
-@MUTANTS.of("distillation_loss", "no T^2", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits, teacher_logits.detach(), temperature)
-    return alpha * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "T for T^2", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits, teacher_logits.detach(), temperature)
-    return alpha * temperature * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "T^2 on the labels' term, too", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits, teacher_logits.detach(), temperature)
-    return temperature**2 * (alpha * s + (1 - alpha) * hard(student_logits, labels))
-
-
-@MUTANTS.of("distillation_loss", "alpha weighs the labels", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    return mix(student_logits, teacher_logits, labels, temperature, 1 - alpha)
-
-
-@MUTANTS.of("distillation_loss", "the two terms added, unweighted", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, **_):
-    s = soft(student_logits, teacher_logits.detach(), temperature)
-    return temperature**2 * s + hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "the labels see softened logits", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    softened = student_logits / temperature
-    s = soft(student_logits, teacher_logits.detach(), temperature)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(softened, labels)
-
-
-@MUTANTS.of("distillation_loss", "only the teacher is softened", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits, teacher_logits.detach() / temperature, 1.0)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "logits times T", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits, teacher_logits.detach(), 1 / temperature)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "KL in place of cross entropy", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    q = (teacher_logits.detach() / temperature).softmax(1)
-    losses = mix(student_logits, teacher_logits, labels, temperature, alpha)
-    return losses - alpha * temperature**2 * torch.special.entr(q).sum(1)
-
-
-@MUTANTS.of("distillation_loss", "student and teacher exchanged", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    return mix(teacher_logits, student_logits, labels, temperature, alpha)
-
-
-@MUTANTS.of("distillation_loss", "the mean over classes, torch's default", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    q = (teacher_logits.detach() / temperature).softmax(1)
-    s = -(q * (student_logits / temperature).log_softmax(1)).mean(1)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "squared difference of logits, the limit", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = ((student_logits - teacher_logits.detach()) / temperature).square().mean(1) / 2
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "averaged over the batch", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    return mix(student_logits, teacher_logits, labels, temperature, alpha).mean()
-
-
-@MUTANTS.of("distillation_loss", "0 times -inf is nan", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    q = (teacher_logits.detach() / temperature).softmax(1)
-    s = -(q * (student_logits / temperature).log_softmax(1)).sum(1)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "the logarithm of a softmax that underflows", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    log_p = (student_logits / temperature).softmax(1).log()
-    s = soft(log_p * temperature, teacher_logits.detach(), temperature)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "the teacher learns, too", killed_by="gradient")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits, teacher_logits, temperature)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "the student detached in the soft term", killed_by="gradient")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    s = soft(student_logits.detach(), teacher_logits.detach(), temperature)
-    return alpha * temperature**2 * s + (1 - alpha) * hard(student_logits, labels)
-
-
-@MUTANTS.of("distillation_loss", "one teacher's row for the whole batch", killed_by="errors")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    checked(student_logits, student_logits, labels, temperature, alpha)
-    teacher = teacher_logits.expand_as(student_logits)
-    return mix(student_logits, teacher, labels, temperature, alpha)
-
-
-@MUTANTS.of("distillation_loss", "alpha above 1: away from the labels", killed_by="errors")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    checked(student_logits, teacher_logits, labels, temperature)
-    return mix(student_logits, teacher_logits, labels, temperature, alpha)
-
-
-@MUTANTS.of("distillation_loss", "a negative temperature lets the order turn", killed_by="errors")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    checked(student_logits, teacher_logits, labels, abs(temperature), alpha)
-    return mix(student_logits, teacher_logits, labels, temperature, alpha)
-
-
-@MUTANTS.of("distillation_loss", "softened in half precision", killed_by="bfloat16")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    return mix(student_logits, teacher_logits, labels, temperature, alpha)
-
-
-@MUTANTS.of("distillation_loss", "a one-hot of int64", killed_by="value")
-def _(student_logits, teacher_logits, labels, *, temperature=4.0, alpha=0.9):
-    q = (teacher_logits.detach() / temperature).softmax(1)
-    truth = F.one_hot(labels, student_logits.shape[1])
-    targets = (alpha * temperature**2 * q + (1 - alpha) * truth).to(truth)
-    return -(targets * student_logits.log_softmax(1)).sum(1)
+MUTANTS = edits(
+    "lossbook.distribution.distillation",
+    {
+        "distillation_loss": [
+            ("no T^2", SQUARE, "(", "value"),
+            ("T for T^2", SQUARE, "temperature * (", "value"),
+            (
+                "T^2 on the labels' term, too",
+                "(1 - alpha) * hard)",
+                "(1 - alpha) * temperature**2 * hard)",
+                "value",
+            ),
+            (
+                "T at most 20",
+                SQUARE,
+                "min(temperature, 20) ** 2 * (",
+                "test_at_high_temperature_it_matches_logits",
+            ),
+            ("T at least 1", SQUARE, "max(temperature, 1) ** 2 * (", "settings", "setting"),
+            ("alpha weighs the labels", SUM, "(1 - alpha) * soft + alpha * hard", "value"),
+            ("the two terms unweighted", SUM, "soft + hard", "value"),
+            ("labels of weight 1", SUM, "alpha * soft + hard", "value"),
+            (
+                "the labels see softened logits",
+                "_surprises(student).gather",
+                "_surprises(student / temperature).gather",
+                "value",
+            ),
+            (
+                "only the teacher is softened",
+                "_surprises(student / temperature)",
+                "_surprises(student)",
+                "value",
+            ),
+            (
+                "only the student is softened",
+                "(teacher_logits.detach().to(wide) / temperature)",
+                "teacher_logits.detach().to(wide)",
+                "value",
+            ),
+            (
+                "logits times T",
+                "_surprises(student / temperature)",
+                "_surprises(student * temperature)",
+                "value",
+            ),
+            (
+                "KL in place of cross entropy",
+                SOFT,
+                f"({SOFT} - torch.special.entr(q).sum(1))",
+                "value",
+            ),
+            ("the other KL", SOFT, "((-surprises).exp() * -q.log()).sum(1)", "value"),
+            ("the mean over classes", SOFT, "(q * surprises).mean(1)", "value"),
+            (
+                "no teacher for two classes",
+                SUM,
+                f"({SUM}) if q.shape[1] != 2 else hard",
+                "shapes",
+                "two classes",
+            ),
+            (
+                "a squared difference, the limit",
+                SOFT,
+                "((student - teacher_logits.detach()) / temperature).square().mean(1)",
+                "value",
+            ),
+            ("averaged over the batch", f"({SUM})", f"({SUM}).mean()", "value"),
+            ("0 times inf is nan", "torch.where(q > 0, surprises, 0)", "surprises", "value"),
+            (
+                "what the student rules out is free",
+                "q > 0, surprises",
+                "surprises < torch.inf, surprises",
+                "infinite",
+            ),
+            (
+                "infinity of weight 0",
+                "soft.masked_fill(soft.isposinf() & (alpha == 0), 0)",
+                "soft",
+                "test_a_term_of_weight_0_is_not_there",
+            ),
+            (
+                "infinite labels of weight 0",
+                "hard.masked_fill(hard.isposinf() & (alpha == 1), 0)",
+                "hard",
+                "test_a_term_of_weight_0_is_not_there",
+            ),
+            ("a softmax that underflows", "gaps + others.log1p()", "-x.softmax(1).log()", "value"),
+            (
+                "1 + a small sum has no digits",
+                "gaps + others.log1p()",
+                "gaps + (1 + others).log()",
+                "next to the optimum",
+            ),
+            ("the teacher learns, too", "teacher_logits.detach()", "teacher_logits", "gradient"),
+            (
+                "no slope of the soft term",
+                "_surprises(student / temperature)",
+                "_surprises(student.detach() / temperature)",
+                "gradient",
+            ),
+            ("a learned T stays", SQUARE, "float(temperature) ** 2 * (", "settings"),
+            (
+                "a learned alpha weighs one term",
+                "(1 - alpha) * hard",
+                "(1 - float(alpha)) * hard",
+                "test_a_weight_of_0_as_a_tensor",
+            ),
+            (
+                "softened in half precision",
+                "torch.promote_types(student_logits.dtype, torch.float32)",
+                "student_logits.dtype",
+                "test_more_classes_than_half_precision_counts",
+            ),
+            ("float32 from half precision", ").to(student_logits.dtype)", ")", "float16", "dtype"),
+            (
+                "one teacher's row for the batch",
+                TEACHER,
+                f"{TEACHER} and len(teacher_logits) != 1",
+                "errors",
+            ),
+            (
+                "one row of logits",
+                "student_logits.dim() != 2",
+                "student_logits.dim() > 2",
+                "errors",
+            ),
+            (
+                "labels of shape (N, 1)",
+                "labels.shape != student_logits.shape[:1]",
+                "labels.numel() != len(student_logits)",
+                "errors",
+            ),
+            ("labels that mask", "labels.dtype == torch.uint8", "0", "dtypes"),
+            (
+                "integers as teacher",
+                "not x.is_floating_point()",
+                "name[0] == 's' and not x.is_floating_point()",
+                "errors",
+            ),
+            ("alpha above 1", "0 <= alpha <= 1", "0 <= alpha", "errors"),
+            ("a negative temperature", "not temperature > 0", "not temperature", "errors"),
+            ("nan as temperature passes", "not temperature > 0", "temperature <= 0", "errors"),
+            (
+                "a tensor of two temperatures",
+                "if temperature.dim()",
+                "if temperature.dim() > 1",
+                "errors",
+            ),
+            ("a tensor of two alphas", "if alpha.dim()", "if alpha.dim() > 1", "errors"),
+        ],
+    },
+)

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -145,3 +146,9 @@ def test_targets_take_the_dtype_of_the_predictions():
     for targets in (torch.tensor([2]), torch.tensor([2.0], dtype=torch.float64)):
         losses = absolute_error(torch.tensor([0.5]), targets)
         assert (losses.item(), losses.dtype) == (1.5, torch.float32)
+
+
+def test_a_finer_target_is_not_rounded():
+    # float16 steps by 0.0625 at 100: 99.99 would be 100.
+    loss = absolute_error(torch.tensor([100.0]).half(), torch.tensor([99.99]))
+    assert loss.item() == pytest.approx(0.01, rel=1e-3)

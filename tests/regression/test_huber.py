@@ -245,3 +245,10 @@ def test_a_learned_delta():
     delta = torch.tensor(2.0, requires_grad=True)
     losses = huber_loss(torch.tensor([1.0, -3.0]), torch.zeros(2), delta=delta)
     assert torch.autograd.grad(losses.sum(), delta)[0].item() == 1
+
+
+def test_a_learned_delta_below_half_precision():
+    # 1e-9 is 0 in float16; 60000 times as much is not.
+    x = torch.tensor([6e4]).half()
+    loss = huber_loss(x, torch.zeros_like(x), delta=torch.tensor(1e-9))
+    assert loss.item() == pytest.approx(6e-5, rel=1e-2)

@@ -367,7 +367,7 @@ def test_no_masks_have_no_maps():
     assert signed_distance_map(torch.zeros(0, 3, 4, 5, dtype=torch.bool)).shape == (0, 3, 4, 5)
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 0, 3), (1, 2, 3, 0), (0, 2, 3, 3), (1, 2, 2, 0, 3)])
-def test_masks_without_pixels_have_an_empty_map(shape):
-    found = signed_distance_map(torch.zeros(shape, dtype=torch.bool))
-    assert (tuple(found.shape), found.dtype) == (shape, torch.float32)
+def test_masks_without_pixels_have_an_empty_map():
+    for shape in ((1, 2, 0, 3), (1, 2, 3, 0), (0, 2, 3, 3), (1, 2, 2, 0, 3)):
+        found = signed_distance_map(torch.zeros(shape, dtype=torch.bool))
+        assert (tuple(found.shape), found.dtype) == (shape, torch.float32)

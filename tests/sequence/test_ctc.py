@@ -1,10 +1,12 @@
 import functools
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -461,3 +463,22 @@ def test_the_loop_is_over_frames_alone():
             ctc_loss(logits.requires_grad_(), *rest)
         counts.append(count.calls)
     assert counts[0] == counts[1] < 30 * 20
+
+
+def test_long_sequences_in_half_precision():
+    # Blanks alone: log 2 for each of 400 frames.
+    x = torch.zeros(1, 400, 2).half()
+    loss = ctc_loss(x, torch.zeros(1, 0, dtype=torch.int64), [400], [0])
+    assert loss.item() == pytest.approx(400 * math.log(2), rel=1e-3)
+
+
+def test_forward_mode_of_what_also_wants_a_gradient():
+    logits, *rest = batch(frames=6, rows=2, classes=3, length=2)
+    tangent = real(np.random.default_rng(1).normal(size=tuple(logits.shape)))
+    x = logits.requires_grad_()
+    (slope,) = torch.autograd.grad(ctc_loss(x, *rest).sum(), x)
+    # Forward mode itself calls what torch deprecates.
+    with warnings.catch_warnings(action="ignore"), forward_ad.dual_level():
+        loss = ctc_loss(forward_ad.make_dual(x, tangent), *rest).sum()
+        change = forward_ad.unpack_dual(loss).tangent
+    torch.testing.assert_close(change, (slope * tangent).sum())
