@@ -1,11 +1,16 @@
 """Running chapters: every failure at its line, every run cached by all that it depends on."""
 
+import asyncio
+import contextlib
 import os
 import re
 import shutil
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from lossbook.book import __main__ as command
 from lossbook.book.runs import chapters, run, testing
@@ -303,6 +308,235 @@ def test_a_kernel_that_cannot_be_set_up_is_the_chapter_s_failure(root, monkeypat
     assert [e.line for e in unlucky.errors(chapter)] == [5, 9]
     assert all("no charts today" in e.message for e in unlucky.errors(chapter))
     assert fine.errors(essay) == []
+
+
+# Their pieces, without kernels -------------------------------------------------------------------
+
+PIECES = """
+```python
+one
+```
+
+```pycon
+>>> "two"
+```
+
+```python
+three
+```
+"""
+
+
+class Client:
+    """A kernel that does what a cell's text says."""
+
+    def __init__(self, notebook, **options):
+        self.notebook, self.options, self.ran = notebook, options, []
+        self.timeout = options["timeout"]
+        Client.last = self
+
+    @contextlib.asynccontextmanager
+    async def async_setup_kernel(self, env):
+        self.env = env
+        if Client.broken:
+            raise RuntimeError("\x1b[31mno kernel\x1b[0m")
+        yield
+
+    async def async_execute_cell(self, cell, index):
+        self.ran.append((index, cell.source, self.timeout))
+        if cell.source == "_kernel.needs()":
+            data = {run.NEEDS: LOADED}
+            cell.outputs = [nbformat.v4.new_output("display_data", data)]
+        elif "hang" in cell.source:
+            raise CellTimeoutError("late")
+        elif "die" in cell.source:
+            raise DeadKernelError("dead")
+        elif "fail" in cell.source:
+            cell.outputs = [nbformat.v4.new_output("error", ename="E", evalue="no", traceback=[])]
+            raise CellExecutionError("", "E", "no")
+        elif not cell.source.startswith("from"):
+            cell.outputs = [nbformat.v4.new_output("stream", text=f"{index}")]
+
+
+@pytest.fixture
+def pieces(root, monkeypatch):
+    """Execute three blocks, with words in their place, by such a kernel."""
+    monkeypatch.setattr(Client, "broken", False, raising=False)
+    monkeypatch.setattr(nbclient, "NotebookClient", Client)
+
+    def execute(**words):
+        text = PIECES
+        for old, new in words.items():
+            text = text.replace(old, new)
+        chapter = write(root, "pieces", text)
+        return asyncio.run(run._execute(chapter, 7))
+
+    return execute
+
+
+def test_the_blocks_run_in_order_between_what_prepares_and_what_watches(pieces):
+    results, needs = pieces()
+    start, one, two, three, end = Client.last.ran
+    assert start == (0, start[1], run.START_SECONDS)
+    assert start[1].endswith("_kernel.start()")
+    assert one == (1, "one", 7)
+    assert two == (2, """_kernel.check('>>> "two"\\n', 'docs/pieces.md', 10)""", 7)
+    assert three == (3, "three", 7)
+    assert end == (4, "_kernel.needs()", 7)
+    assert [(r.kind, r.line, r.source) for r in results] == [
+        *(("python", 6, "one\n"), ("pycon", 10, '>>> "two"\n'), ("python", 14, "three\n"))
+    ]
+    assert [r.outputs for r in results] == [[{"text/plain": str(i)}] for i in (1, 2, 3)]
+    assert [r.error for r in results] == [None] * 3
+    assert needs == LOADED
+    options = Client.last.options
+    assert (options["kernel_name"], options["shutdown_kernel"]) == ("python3", "immediate")
+    assert options["coalesce_streams"]
+    assert Client.last.env["HOME"] == options["resources"]["metadata"]["path"]
+
+
+def test_a_cell_that_fails_stops_no_other(pieces):
+    results, needs = pieces(one="fail")
+    assert [r.error for r in results] == ["E: no\n", None, None]
+    assert [r.outputs for r in results[1:]] == [[{"text/plain": "2"}], [{"text/plain": "3"}]]
+    assert needs == LOADED
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("hang", "the cell took more than 7 s"), ("die", "the kernel died")]
+)
+def test_a_cell_that_loses_its_kernel_stops_the_rest(pieces, word, said):
+    results, needs = pieces(two=word)
+    assert [r.error for r in results] == [None, said, f"not run: line 10: {said}"]
+    assert [r.outputs for r in results] == [[{"text/plain": "1"}], [], []]
+    assert needs == []
+    assert [index for index, *_ in Client.last.ran] == [0, 1, 2]
+    assert [r.error for r in pieces(three=word)[0]] == [None, None, said]
+
+
+def test_a_kernel_that_does_not_start_fails_every_block(pieces, monkeypatch):
+    monkeypatch.setattr(Client, "broken", True)
+    results, needs = pieces()
+    assert [r.error for r in results] == ["the kernel failed: no kernel"] * 3
+    assert needs == []
+
+
+def cell(*outputs):
+    return nbformat.v4.new_code_cell(
+        outputs=[nbformat.v4.new_output(kind, **given) for kind, given in outputs]
+    )
+
+
+@pytest.fixture
+def collected(root, monkeypatch):
+    """Collect the outputs of a block on line 5."""
+    monkeypatch.setattr(run, "draw", lambda spec, name: {"drawn": spec, "name": name})
+    chapter = write(root, "pieces", PIECES)
+
+    def collect(*outputs):
+        result = Result("python", 5, "one\n", [])
+        run._collect(chapter, result, cell(*outputs))
+        return result
+
+    return collect
+
+
+@pytest.mark.parametrize(
+    ("trace", "line"),
+    [
+        (["Cell In[2], line 3"], 8),
+        (["\x1b[0mCell In[2], line\x1b[0m 3", "Cell In[1], line 9"], 8),
+        (["<ipython-input-2>, line 1", "File x.py, line 9"], 6),
+        (["File /lib/x.py, line 9"], 5),
+        ([], 5),
+    ],
+)
+def test_an_error_stands_on_the_line_of_its_cell(collected, trace, line):
+    given = {"ename": "KeyError", "evalue": "\x1b[1m'a'\x1b[0m", "traceback": trace}
+    result = collected(("error", given))
+    assert result.error_line == line
+    assert result.error.startswith("KeyError: 'a'\n")
+    assert "\x1b" not in result.error
+
+
+def test_what_a_cell_prints_shows_and_draws_is_kept_in_order(collected):
+    png = {"image/png": "x", "text/plain": "'Alt.'"}
+    result = collected(
+        ("stream", {"text": "printed\n"}),
+        ("display_data", {"data": {run.CHART: {"mark": 1}, "text/plain": ""}}),
+        ("display_data", {"data": png}),
+        ("display_data", {"data": {}}),
+        ("display_data", {"data": {run.CHART: {"mark": 2}}}),
+        ("execute_result", {"data": {"text/plain": "1"}, "execution_count": 1}),
+    )
+    assert result.outputs == [
+        {"text/plain": "printed\n"},
+        {"chart": {"drawn": {"mark": 1}, "name": "pieces-5-1"}},
+        png,
+        {"chart": {"drawn": {"mark": 2}, "name": "pieces-5-2"}},
+        {"text/plain": "1"},
+    ]
+    assert (result.error, result.error_line) == (None, None)
+
+
+def test_what_a_cell_says_to_the_author_fails_it(collected, monkeypatch):
+    result = collected(("stream", {"text": "shown"}), ("stream", {"name": "stderr", "text": "no"}))
+    assert (result.error, result.outputs) == (
+        *("the cell wrote to stderr: no", [{"text/plain": "shown"}]),
+    )
+    said = {run.DOCTEST: 'File "docs/pieces.md", line 7, in x\nFailed', "text/plain": ""}
+    result = collected(("display_data", {"data": said}))
+    assert (result.error, result.error_line) == (said[run.DOCTEST], 7)
+    assert result.outputs == []
+    result = collected(("display_data", {"data": {run.DOCTEST: "a block without a prompt"}}))
+    assert (result.error, result.error_line) == ("a block without a prompt", None)
+
+    def refuse(*_):
+        raise ValueError("no description")
+
+    monkeypatch.setattr(run, "draw", refuse)
+    result = collected(("display_data", {"data": {run.CHART: {}}}))
+    assert (result.error, result.outputs) == ("no description", [])
+
+
+def test_the_environment_is_the_kernel_s_own(root, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("KEPT", "kept")
+    found = run._environment(root / "work")
+    own = {name: str(root / "work") for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
+    assert {name: found[name] for name in own} == own
+    assert found["PYTHONPATH"] == os.pathsep.join([str(root), "elsewhere"])
+    fixed = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND", "PYTHONDONTWRITEBYTECODE")
+    assert [found[name] for name in fixed] == ["1", "0", "torch", "1"]
+    assert found["KEPT"] == "kept"
+    monkeypatch.delenv("PYTHONPATH")
+    assert run._environment(root)["PYTHONPATH"] == str(root)
+
+
+def test_every_failure_has_its_line(root):
+    chapter = write(root, "pieces", PIECES)
+    results = [
+        Result("python", 5, "", [], "first"),
+        Result("pycon", 9, "", []),
+        Result("python", 13, "", [], "second", 14),
+    ]
+    assert [str(e) for e in Run("pieces", results, 0.0).errors(chapter)] == [
+        *("docs/pieces.md:5: first", "docs/pieces.md:14: second")
+    ]
+
+
+def test_the_tree_is_every_file_that_is_written_by_hand(root):
+    before = run.tree()
+    assert {"lossbook/__init__.py", "lossbook/book/runs/run.py"} <= set(before)
+    made = ["build/a", "site/a", "node_modules/a", "lossbook/__pycache__/a", ".git/a"]
+    for name in [*made, "lossbook.egg-info/a"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("made")
+    assert run.tree() == before
+    (root / "docs/a.md").write_text("new")
+    assert run.tree().keys() - before.keys() == {"docs/a.md"}
+    stat = (root / "docs/a.md").stat()
+    assert run.tree()["docs/a.md"] == (3, stat.st_mtime_ns)
 
 
 # The cache, without kernels ----------------------------------------------------------------------
