@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import nbclient
 import nbformat
 import pytest
+from filelock import FileLock
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from lossbook.book import __main__ as command
@@ -337,7 +340,7 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def async_setup_kernel(self, env):
-        self.env = env
+        self.env, self.there = env, Path(env["HOME"]).is_dir()
         if Client.broken:
             raise RuntimeError("\x1b[31mno kernel\x1b[0m")
         yield
@@ -392,7 +395,12 @@ def test_the_blocks_run_in_order_between_what_prepares_and_what_watches(pieces):
     options = Client.last.options
     assert (options["kernel_name"], options["shutdown_kernel"]) == ("python3", "immediate")
     assert options["coalesce_streams"]
+    assert Client.last.there
     assert Client.last.env["HOME"] == options["resources"]["metadata"]["path"]
+    if (
+        os.name == "posix"
+    ):  # Sockets in the file system: ports are taken between asking and binding.
+        assert options["config"].AsyncKernelManager.transport == "ipc"
 
 
 def test_a_cell_that_fails_stops_no_other(pieces):
@@ -661,6 +669,55 @@ def test_two_chapters_of_one_stem_have_each_their_own_cache(root, executed):
     assert sorted(executed) == ["image/a", "sequence/a"]
     assert all(r.cached for r in run_all(both))
     assert sorted(executed) == ["image/a", "sequence/a"]
+
+
+def test_each_chapter_is_reported_as_it_ends(root, executed):
+    good = write(root, "good", "```python\nx\n```\n")
+    bad = write(root, "bad", "```python\nfail\n```\n")
+    said = []
+    run_all([good], report=said.append)
+    run_all([good, bad], workers=1, report=said.append)
+    assert executed == ["good", "bad"]
+    assert [re.sub(r"\d+\.\d s", "1.0 s", line).split() for line in said] == [
+        *(["1/1", "good", "1.0", "s"], ["1/2", "good", "cached"], ["2/2", "bad", "failed"])
+    ]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_chapter_that_writes_into_the_repository_fails_if_it_is_watched(
+    root, monkeypatch, watched
+):
+    async def execute(*_):
+        add(root / "docs/trace.txt", "x")
+        add(root / "lossbook/regression/huber.py", "x")
+        return [Result("python", 5, "x", []), Result("python", 9, "y", [])], []
+
+    monkeypatch.setattr(run, "_execute", execute)
+    chapter = write(root, "a", "```python\nx\n```\n")
+    (done,) = run_all([chapter], watch_tree=watched)
+    first, last = (r.error for r in done.results)
+    assert first is None
+    assert bool(last) == watched
+    names = (last or "").removeprefix("the chapter changed ").split(", ")
+    assert set(names) == ({"docs/trace.txt", "lossbook/regression/huber.py"} if watched else {""})
+    assert (run.cached(chapter) is None) == watched
+
+
+def test_a_chapter_waits_for_its_run_in_another_process(root, executed):
+    chapter = write(root, "a", "```python\nx\n```\n")
+    name = hashlib.sha256(str(run._cache(chapter)).encode()).hexdigest()[:16]
+    lock = FileLock(f"{tempfile.gettempdir()}/lossbook-{name}.lock")
+
+    async def both():
+        with lock:
+            ours = asyncio.create_task(run._run_all([chapter], 1, 1, False, lambda _: None))
+            await asyncio.sleep(0.2)
+            assert executed == []
+            run._store(chapter, Run("a", [], 1.0, run.always(chapter)))
+        return await ours
+
+    (done,) = asyncio.run(both())
+    assert (executed, done.cached) == ([], True)
 
 
 def test_an_essay_needs_no_kernel(root):
