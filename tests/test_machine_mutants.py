@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(("stem", "name"), BUGS, ids=[f"{s}: {name}" for s, name in BUGS])
 def test_bug_is_caught(stem, name, folder):
     bug = BUGS[stem, name]
+    assert bug.source()  # The text that it edits stands there once.
     raised = session(stem, folder).raised[bug]
     assert raised, f"{bug.killed_by} passes"
     # A bug that doesn't run was caught by nobody.

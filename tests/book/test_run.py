@@ -397,9 +397,7 @@ def test_the_blocks_run_in_order_between_what_prepares_and_what_watches(pieces):
     assert options["coalesce_streams"]
     assert Client.last.there
     assert Client.last.env["HOME"] == options["resources"]["metadata"]["path"]
-    if (
-        os.name == "posix"
-    ):  # Sockets in the file system: ports are taken between asking and binding.
+    if os.name == "posix":  # Ports may be taken while one asks.
         assert options["config"].AsyncKernelManager.transport == "ipc"
 
 
