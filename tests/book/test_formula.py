@@ -192,6 +192,14 @@ def test_an_error_that_is_small_or_stands_aside_is_found(tmp_path, right, wrong,
     test_planted_error_is_found_with_its_line(tmp_path, right, wrong, line, message)
 
 
+def test_one_wrong_number_of_a_vector_is_found():
+    (text,) = [text for text in TEXTS if text.loss == "contrastive_loss"]
+    displays = [(line, tex.replace("(a - b)", "[a - b]_+")) for line, tex in text.displays]
+    assert displays != text.displays
+    with pytest.raises(ChapterError, match=r"the formula gives \["):
+        compared(replace(text, displays=displays))
+
+
 def test_caret_stands_under_the_place(tmp_path):
     with pytest.raises(ChapterError) as caught:
         checked(tmp_path, FOCAL.replace(r"\log p_t, ", r"\log p_t ), "))
