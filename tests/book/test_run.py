@@ -341,9 +341,11 @@ class Client:
     @contextlib.asynccontextmanager
     async def async_setup_kernel(self, env):
         self.env, self.there = env, Path(env["HOME"]).is_dir()
-        if Client.broken:
+        if Client.broken == "early":
             raise RuntimeError("\x1b[31mno kernel\x1b[0m")
         yield
+        if Client.broken == "late":
+            raise AssertionError
 
     async def async_execute_cell(self, cell, index):
         self.ran.append((index, cell.source, self.timeout))
@@ -364,7 +366,7 @@ class Client:
 @pytest.fixture
 def pieces(root, monkeypatch):
     """Execute three blocks, with words in their place, by such a kernel."""
-    monkeypatch.setattr(Client, "broken", False, raising=False)
+    monkeypatch.setattr(Client, "broken", None, raising=False)
     monkeypatch.setattr(nbclient, "NotebookClient", Client)
 
     def execute(**words):
@@ -421,10 +423,17 @@ def test_a_cell_that_loses_its_kernel_stops_the_rest(pieces, word, said):
 
 
 def test_a_kernel_that_does_not_start_fails_every_block(pieces, monkeypatch):
-    monkeypatch.setattr(Client, "broken", True)
+    monkeypatch.setattr(Client, "broken", "early")
     results, needs = pieces()
     assert [r.error for r in results] == ["the kernel failed: no kernel"] * 3
     assert needs == []
+
+
+def test_a_lost_kernel_that_does_not_end_leaves_the_first_errors(pieces, monkeypatch):
+    monkeypatch.setattr(Client, "broken", "late")
+    first, *rest = (r.error for r in pieces(one="die")[0])
+    assert first == "the kernel died"
+    assert rest == ["not run: line 6: the kernel died"] * 2
 
 
 def cell(*outputs):
@@ -508,11 +517,13 @@ def test_what_a_cell_says_to_the_author_fails_it(collected, monkeypatch):
 def test_the_environment_is_the_kernel_s_own(root, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("KEPT", "kept")
+    fixed = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND", "PYTHONDONTWRITEBYTECODE")
+    for name in fixed:
+        monkeypatch.setenv(name, "another")
     found = run._environment(root / "work")
     own = {name: str(root / "work") for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
     assert {name: found[name] for name in own} == own
     assert found["PYTHONPATH"] == os.pathsep.join([str(root), "elsewhere"])
-    fixed = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND", "PYTHONDONTWRITEBYTECODE")
     assert [found[name] for name in fixed] == ["1", "0", "torch", "1"]
     assert found["KEPT"] == "kept"
     monkeypatch.delenv("PYTHONPATH")
@@ -586,6 +597,8 @@ def add(path, text):
         ("lossbook/__init__.py", "    from lossbook.regression.new import huber_loss\n"),
         ("lossbook/book/runs/run.py", "# More.\n"),
         ("lossbook/book/runs/charts.py", "# More.\n"),
+        ("lossbook/book/runs/chapters.py", "# More.\n"),
+        ("lossbook/book/plots.py", "# More.\n"),
         ("build/runs/a.json", "damage"),
     ],
 )
@@ -701,6 +714,27 @@ def test_a_chapter_that_writes_into_the_repository_fails_if_it_is_watched(
     assert (run.cached(chapter) is None) == watched
 
 
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_as_many_chapters_run_at_once_as_asked_for(root, monkeypatch, workers):
+    now, most, limits = [], [], []
+
+    async def execute(chapter, seconds):
+        now.append(chapter.name)
+        most.append(len(now))
+        limits.append(seconds)
+        await asyncio.sleep(0.05)
+        now.remove(chapter.name)
+        return [Result("python", 5, "x", [])], []
+
+    monkeypatch.setattr(run, "_execute", execute)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    written = [write(root, name, "```python\nx\n```\n") for name in "abcd"]
+    assert [r.name for r in run_all(written, workers=workers, watch_tree=False)] == list("abcd")
+    assert max(most) == (workers or 3)
+    run.run(write(root, "e", "```python\nx\n```\n"), seconds=7)
+    assert limits == [run.CELL_SECONDS] * 4 + [7]
+
+
 def test_a_chapter_waits_for_its_run_in_another_process(root, executed):
     chapter = write(root, "a", "```python\nx\n```\n")
     name = hashlib.sha256(str(run._cache(chapter)).encode()).hexdigest()[:16]
@@ -718,7 +752,8 @@ def test_a_chapter_waits_for_its_run_in_another_process(root, executed):
     assert (executed, done.cached) == ([], True)
 
 
-def test_an_essay_needs_no_kernel(root):
+def test_an_essay_needs_no_kernel(root, monkeypatch):
+    monkeypatch.setattr(nbclient, "NotebookClient", None)
     essay = write(root, "essay", "Only words, and a fence:\n\n```text\n1\n```\n")
     assert run.run(essay).results == []
 
