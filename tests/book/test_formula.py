@@ -194,7 +194,9 @@ def test_an_error_that_is_small_or_stands_aside_is_found(tmp_path, right, wrong,
 
 def test_one_wrong_number_of_a_vector_is_found():
     (text,) = [text for text in TEXTS if text.loss == "contrastive_loss"]
-    displays = [(line, tex.replace("(a - b)", "[a - b]_+")) for line, tex in text.displays]
+    # The first is right, and so are those below it.
+    wrong = "(a - b + [a - a_1]_+)"
+    displays = [(line, tex.replace("(a - b)", wrong)) for line, tex in text.displays]
     assert displays != text.displays
     with pytest.raises(ChapterError, match=r"the formula gives \["):
         compared(replace(text, displays=displays))

@@ -66,6 +66,11 @@ def planted(module: str, source: str) -> Iterator[None]:
             exec(compile(source, f"<{module} with a bug>", "exec"), vars(loaded))
             own = {name: x for name, x in saved.items() if getattr(x, "__module__", "") == module}
             other = {id(x): vars(loaded)[name] for name, x in own.items() if name in vars(loaded)}
+            for function in filter(inspect.isfunction, own.values()):  # Who holds it, runs it.
+                made = other.get(id(function))
+                if inspect.isfunction(made) and not function.__closure__:
+                    for part in ("__code__", "__defaults__", "__kwdefaults__"):
+                        patch.setattr(function, part, getattr(made, part))
             for name, place in [*sys.modules.items()]:
                 if name.startswith(("lossbook", "tests.")) and place is not loaded:
                     for key, value in [*vars(place).items()]:
