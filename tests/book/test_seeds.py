@@ -256,3 +256,13 @@ def test_the_key_is_of_every_block_and_every_import(planted, tmp_path, monkeypat
         assert seeds.key(planted(IMPORTS)) != before, name
         file.write_text(text)
     assert seeds.key(planted(IMPORTS)) == before
+
+
+def test_the_key_is_of_what_the_experiments_call_in_turn(tmp_path, monkeypatch):
+    file = tmp_path / "experiments.py"
+    file.write_text("def a(): B()\nclass B:\n    x = c\ndef c(): a()\ndef d(): pass\n")
+    monkeypatch.setattr(seeds, "EXPERIMENTS", file)
+    found = seeds._experiments("experiments.a(1)")
+    assert [name in found for name in ("def a", "class B", "def c", "def d")] == [True] * 3 + [
+        False
+    ]

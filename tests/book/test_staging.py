@@ -183,6 +183,24 @@ def test_a_page_is_its_text_with_each_output_at_its_block_and_without_comments()
     }
 
 
+@pytest.mark.usefixtures("staged")
+def test_what_stands_for_something_is_put_in_its_place(monkeypatch):
+    monkeypatch.setattr(stage, "_losses", lambda folder, *_: f"LOSSES OF {folder}")
+    monkeypatch.setattr(stage, "_gallery", lambda _: "GALLERY")
+    marks = '<!-- facts -->\n\n<!-- losses: image -->\n\n<!-- gallery -->\n\n--8<-- "LICENSE"\n'
+    made = chapter(
+        "image/a", f"# A\n\n{marks}", losses=["huber_loss"], family="image", aliases=["L"]
+    )
+    page = stage._page(made, run(made), [made])["image/a.md"]
+    assert "GALLERY\n" in page
+    assert "LOSSES OF image\n" in page
+    assert "<code>predictions</code>" in page
+    assert (chapters.ROOT / "LICENSE").read_text() in page
+    assert "search:\n  boost: 4\n" in page
+    assert "tags:\n- L\n" in page
+    assert "<!--" not in page
+
+
 @pytest.mark.parametrize(
     ("output", "shown"),
     [
