@@ -21,7 +21,7 @@ BUGS = bugs(
         ),
         (
             "the generated pages are dropped",
-            "        pages = _generated(chapters, runs)\n",
+            "        pages = _generated(chapters)\n",
             "        pages = {}\n",
             ALL,
         ),
