@@ -293,6 +293,28 @@ def test_rows_that_are_compared_cannot_be_ignored():
             Criterion(wrapped, ignore_index=-1)
 
 
+def test_rows_that_are_compared_need_no_ignore_index():
+    x, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    found = Criterion(batch_hard_triplet_loss, margin=2.0)(x, y)
+    assert found.equal(batch_hard_triplet_loss(x, y, margin=2.0).mean())
+
+
+def test_the_loss_sees_label_0_where_one_is_ignored_and_its_other_inputs():
+    seen = []
+
+    def spy(x, targets, factor):
+        seen.append(targets.tolist())
+        return x * factor
+
+    x, y = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2, -1, 1])
+    criterion = Criterion(spy, ignore_index=-1)
+    assert criterion(x, y, 3.0).item() == 3 * 2.5
+    assert criterion(x, targets=y, factor=3.0).item() == 3 * 2.5
+    assert seen == [[2, 0, 1]] * 2
+    with pytest.raises(ValueError, match=r"for ignore_index, got torch\.float32$"):
+        criterion(x, x, 3.0)
+
+
 def test_other_callables_may_ignore():
     def theirs(embeddings, labels):
         return embeddings.sum(1) * labels

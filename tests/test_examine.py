@@ -1067,6 +1067,32 @@ def test_a_shape_that_repeats_a_row_makes_no_more_values():
     assert "broadcast" not in found.what
 
 
+def test_the_worst_finding_stands_first():
+    x = normal(8)
+    report = examine(Criterion(squared), x, x.clone().requires_grad_(), weights=-torch.ones(8))
+    assert [found.severity for found in report] == ["wrong", "suspicious", "note"]
+
+
+def test_what_is_masked_or_ignored_is_not_looked_at():
+    log_probs = (-uniform(4, 5)).masked_fill(~MASK, 5.0)
+    assert examine(gspo_loss, log_probs, -uniform(4, 5), normal(4), MASK) == []
+    labels = LABELS.where(LABELS != 2, -100)
+    assert examine(nn.CrossEntropyLoss(), LOGITS, labels) == []
+    assert examine(nn.CrossEntropyLoss(ignore_index=2), LOGITS, LABELS) == []
+    (found,) = examine(nn.CrossEntropyLoss(), LOGITS, torch.full_like(LABELS, -100))
+    assert "all 16 labels are ignored" in found.what
+
+
+def test_classes_are_where_dim_says():
+    def loss(logits, labels, dim):
+        return F.cross_entropy(logits.movedim(dim, 1), labels, reduction="none")
+
+    logits, labels = normal(2, 3, 4, 5), classes(5, 2, 3, 4)
+    assert examine(loss, logits, labels, dim=-1) == []
+    (found,) = examine(loss, logits.softmax(-1), labels, dim=-1)
+    assert "24 of 24 rows" in found.what
+
+
 def test_fresh_networks_are_left_alone():
     torch.manual_seed(0)
     inputs, labels, targets = normal(32, 10), classes(4, 32), normal(32)
@@ -1119,6 +1145,11 @@ def test_the_call_leaves_no_trace():
     assert labels.equal(LABELS)
     assert logits.equal(normal(16, 3))
     logits.sum().backward()
+    plain = normal(16, 3)
+    examine(lambda logits, labels: logits.mul_(0).sum(1) + labels.zero_(), plain, labels)
+    assert plain.equal(normal(16, 3))
+    assert not plain.requires_grad
+    assert labels.equal(LABELS)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

@@ -102,3 +102,76 @@ def test_several_processes_are_as_one(tmp_path, world):
 def test_one_process_has_its_own_rows():
     x = torch.ones(2, 3)
     assert gathered(x) is x
+
+
+class Group:
+    """The middle one of three processes: the others hold 10 more, and 20 more, than it does."""
+
+    def __init__(self):
+        self.alone = False
+        self.shapes = None
+        self.reduced = []
+
+    def is_available(self):
+        return not self.alone
+
+    def is_initialized(self):
+        return True
+
+    def get_world_size(self):
+        return 3
+
+    def get_rank(self):
+        return 1
+
+    def all_gather_object(self, found, own):
+        found[:] = self.shapes or [own] * 3
+
+    def all_gather(self, parts, own):
+        assert own.is_contiguous()
+        for part, more in zip(parts, (10, 0, 20), strict=True):
+            part.copy_(own + more)
+
+    def all_reduce(self, total):
+        assert total.is_contiguous()
+        total.mul_(3)
+        self.reduced.append(total)
+
+
+@pytest.fixture
+def group(monkeypatch):
+    made = Group()
+    monkeypatch.setattr(sys.modules["lossbook.gathering"], "dist", made)
+    return made
+
+
+def test_the_rows_of_all_stand_in_the_order_of_the_ranks(group):
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert gathered(x).tolist() == [
+        *([11, 12], [13, 14], [1, 2], [3, 4]),
+        *([21, 22], [23, 24]),
+    ]
+    assert gathered(x.T).tolist()[2:4] == [[1, 3], [2, 4]]
+    assert gathered(x.half()).dtype == torch.float16
+    group.alone = True
+    assert gathered(x) is x
+
+
+def test_the_gradient_of_own_rows_is_summed_over_all(group):
+    x = torch.zeros(2, 2, requires_grad=True)
+    upstream = torch.arange(12.0).view(6, 2)
+    gathered(x).backward(upstream)
+    assert x.grad.tolist() == (3 * upstream[2:4]).tolist()
+    assert upstream.equal(torch.arange(12.0).view(6, 2)), "the gradient of others is not ours"
+    x.grad = None
+    gathered(x).sum().backward()  # An expanded gradient, which no process can send.
+    assert x.grad.tolist() == [[3, 3], [3, 3]]
+    assert len(group.reduced) == 2
+
+
+@pytest.mark.parametrize("shapes", [[(2, 2), (2, 2), (1, 2)], [(1, 2), (2, 2), (2, 2)]])
+def test_other_shapes_raise_on_every_process(group, shapes):
+    group.shapes = shapes
+    with pytest.raises(ValueError, match="expected rows of one shape on all processes") as caught:
+        gathered(torch.zeros(2, 2))
+    assert str(shapes) in str(caught.value)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +25,8 @@ def test_a_loss_reaches_its_tests_and_the_chapters_that_loaded_it(tmp_path):
     assert {HUBER, "tests/regression/test_huber.py", "tests/test_layout.py"} <= set(found)
     assert "tests/regression/test_absolute_error.py" in found, "it compares with smooth L1"
     assert [path for path in found if path.startswith("docs/")] == ["docs/foundations/outliers.md"]
+    drift = "tests/book/test_drift.py::test_a_chapter_prints_what_was_recorded"
+    assert [path for path in found if path.startswith(drift)] == [f"{drift}[foundations/outliers]"]
     assert "tests/sequence/test_ctc.py" not in found
     (tmp_path / "runs/regression.poisson_nll.json").unlink()
     assert "docs/regression/poisson_nll.md" in changed.reached([HUBER]), (
@@ -51,3 +55,23 @@ def test_anything_else_reaches_everything(file):
 
 def test_no_change_reaches_the_layout_alone():
     assert changed.reached([]) == ["tests/test_layout.py"]
+
+
+def test_a_test_file_reaches_itself():
+    file = "tests/regression/test_huber.py"
+    assert changed.reached([file]) == [file, "tests/test_layout.py"]
+
+
+@pytest.mark.parametrize("known", [["origin/main", "main"], ["main"], []])
+def test_what_changed_is_what_differs_from_main_and_what_is_new(monkeypatch, known):
+    def git(command, **_):
+        said = {
+            **{("merge-base", "HEAD", name): f"base of {name}" for name in known},
+            ("diff", "--name-only", f"base of {known[0]}" if known else "HEAD"): "a.py\nb.md",
+            ("ls-files", "--others", "--exclude-standard"): "new.py",
+        }
+        assert command[0] == "git"
+        return SimpleNamespace(stdout=said.get(tuple(command[1:]), ""))
+
+    monkeypatch.setattr(subprocess, "run", git)
+    assert changed.files() == ["a.py", "b.md", "new.py"]

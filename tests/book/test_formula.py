@@ -176,6 +176,32 @@ def test_planted_error_is_found_with_its_line(tmp_path, right, wrong, line, mess
     assert f"focal.md:{line}: " in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "message"),
+    [
+        (r"\ell = -\alpha_t", r"\ell = -1.00001 \alpha_t", 10, "the formula gives"),
+        (r"= \alpha_t", r"= 1.00001 \alpha_t", 15, "the formula gives"),
+        (r"\log p_t, ", r"\log (-p_t), ", 10, "the formula gives nan"),
+        (r"\log p_t, ", r"\log p_t = -\alpha_t \log p_t, ", 10, "the formula gives"),
+        (r"\log p_t, ", r"\log p, ", 10, r"the formula has the shape \(3,\)"),
+        (r"focal_loss: z_j", "focal_loss [gamma=7]: z_j", 9, "no draw of the tests fits"),
+        (r"= \alpha_t", r"= (1 - [j = 3] / 2) \alpha_t", 15, r"at item \[0\], j = 3 the formula"),
+    ],
+)
+def test_an_error_that_is_small_or_stands_aside_is_found(tmp_path, right, wrong, line, message):
+    test_planted_error_is_found_with_its_line(tmp_path, right, wrong, line, message)
+
+
+def test_one_wrong_number_of_a_vector_is_found():
+    (text,) = [text for text in TEXTS if text.loss == "contrastive_loss"]
+    # The first is right, and so are those below it.
+    wrong = "(a - b + [a - a_1]_+)"
+    displays = [(line, tex.replace("(a - b)", wrong)) for line, tex in text.displays]
+    assert displays != text.displays
+    with pytest.raises(ChapterError, match=r"the formula gives \["):
+        compared(replace(text, displays=displays))
+
+
 def test_caret_stands_under_the_place(tmp_path):
     with pytest.raises(ChapterError) as caught:
         checked(tmp_path, FOCAL.replace(r"\log p_t, ", r"\log p_t ), "))

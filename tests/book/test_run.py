@@ -1,11 +1,19 @@
 """Running chapters: every failure at its line, every run cached by all that it depends on."""
 
+import asyncio
+import contextlib
+import hashlib
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
+from filelock import FileLock
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from lossbook.book import __main__ as command
 from lossbook.book.runs import chapters, run, testing
@@ -305,6 +313,249 @@ def test_a_kernel_that_cannot_be_set_up_is_the_chapter_s_failure(root, monkeypat
     assert fine.errors(essay) == []
 
 
+# Their pieces, without kernels -------------------------------------------------------------------
+
+PIECES = """
+```python
+one
+```
+
+```pycon
+>>> "two"
+```
+
+```python
+three
+```
+"""
+
+
+class Client:
+    """A kernel that does what a cell's text says."""
+
+    def __init__(self, notebook, **options):
+        self.notebook, self.options, self.ran = notebook, options, []
+        self.timeout = options["timeout"]
+        Client.last = self
+
+    @contextlib.asynccontextmanager
+    async def async_setup_kernel(self, env):
+        self.env, self.there = env, Path(env["HOME"]).is_dir()
+        if Client.broken == "early":
+            raise RuntimeError("\x1b[31mno kernel\x1b[0m")
+        yield
+        if Client.broken == "late":
+            raise AssertionError
+
+    async def async_execute_cell(self, cell, index):
+        self.ran.append((index, cell.source, self.timeout))
+        if cell.source == "_kernel.needs()":
+            data = {run.NEEDS: LOADED}
+            cell.outputs = [nbformat.v4.new_output("display_data", data)]
+        elif "hang" in cell.source:
+            raise CellTimeoutError("late")
+        elif "die" in cell.source:
+            raise DeadKernelError("dead")
+        elif "fail" in cell.source:
+            cell.outputs = [nbformat.v4.new_output("error", ename="E", evalue="no", traceback=[])]
+            raise CellExecutionError("", "E", "no")
+        elif not cell.source.startswith("from"):
+            cell.outputs = [nbformat.v4.new_output("stream", text=f"{index}")]
+
+
+@pytest.fixture
+def pieces(root, monkeypatch):
+    """Execute three blocks, with words in their place, by such a kernel."""
+    monkeypatch.setattr(Client, "broken", None, raising=False)
+    monkeypatch.setattr(nbclient, "NotebookClient", Client)
+
+    def execute(**words):
+        text = PIECES
+        for old, new in words.items():
+            text = text.replace(old, new)
+        chapter = write(root, "pieces", text)
+        return asyncio.run(run._execute(chapter, 7))
+
+    return execute
+
+
+def test_the_blocks_run_in_order_between_what_prepares_and_what_watches(pieces):
+    results, needs = pieces()
+    start, one, two, three, end = Client.last.ran
+    assert start == (0, start[1], run.START_SECONDS)
+    assert start[1].endswith("_kernel.start()")
+    assert one == (1, "one", 7)
+    assert two == (2, """_kernel.check('>>> "two"\\n', 'docs/pieces.md', 10)""", 7)
+    assert three == (3, "three", 7)
+    assert end == (4, "_kernel.needs()", 7)
+    assert [(r.kind, r.line, r.source) for r in results] == [
+        *(("python", 6, "one\n"), ("pycon", 10, '>>> "two"\n'), ("python", 14, "three\n"))
+    ]
+    assert [r.outputs for r in results] == [[{"text/plain": str(i)}] for i in (1, 2, 3)]
+    assert [r.error for r in results] == [None] * 3
+    assert needs == LOADED
+    options = Client.last.options
+    assert (options["kernel_name"], options["shutdown_kernel"]) == ("python3", "immediate")
+    assert options["coalesce_streams"]
+    assert Client.last.there
+    assert Client.last.env["HOME"] == options["resources"]["metadata"]["path"]
+    if os.name == "posix":  # Ports may be taken while one asks.
+        assert options["config"].AsyncKernelManager.transport == "ipc"
+
+
+def test_a_cell_that_fails_stops_no_other(pieces):
+    results, needs = pieces(one="fail")
+    assert [r.error for r in results] == ["E: no\n", None, None]
+    assert [r.outputs for r in results[1:]] == [[{"text/plain": "2"}], [{"text/plain": "3"}]]
+    assert needs == LOADED
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("hang", "the cell took more than 7 s"), ("die", "the kernel died")]
+)
+def test_a_cell_that_loses_its_kernel_stops_the_rest(pieces, word, said):
+    results, needs = pieces(two=word)
+    assert [r.error for r in results] == [None, said, f"not run: line 10: {said}"]
+    assert [r.outputs for r in results] == [[{"text/plain": "1"}], [], []]
+    assert needs == []
+    assert [index for index, *_ in Client.last.ran] == [0, 1, 2]
+    assert [r.error for r in pieces(three=word)[0]] == [None, None, said]
+
+
+def test_a_kernel_that_does_not_start_fails_every_block(pieces, monkeypatch):
+    monkeypatch.setattr(Client, "broken", "early")
+    results, needs = pieces()
+    assert [r.error for r in results] == ["the kernel failed: no kernel"] * 3
+    assert needs == []
+
+
+def test_a_lost_kernel_that_does_not_end_leaves_the_first_errors(pieces, monkeypatch):
+    monkeypatch.setattr(Client, "broken", "late")
+    first, *rest = (r.error for r in pieces(one="die")[0])
+    assert first == "the kernel died"
+    assert rest == ["not run: line 6: the kernel died"] * 2
+
+
+def cell(*outputs):
+    return nbformat.v4.new_code_cell(
+        outputs=[nbformat.v4.new_output(kind, **given) for kind, given in outputs]
+    )
+
+
+@pytest.fixture
+def collected(root, monkeypatch):
+    """Collect the outputs of a block on line 5."""
+    monkeypatch.setattr(run, "draw", lambda spec, name: {"drawn": spec, "name": name})
+    chapter = write(root, "pieces", PIECES)
+
+    def collect(*outputs):
+        result = Result("python", 5, "one\n", [])
+        run._collect(chapter, result, cell(*outputs))
+        return result
+
+    return collect
+
+
+@pytest.mark.parametrize(
+    ("trace", "line"),
+    [
+        (["Cell In[2], line 3"], 8),
+        (["\x1b[0mCell In[2], line\x1b[0m 3", "Cell In[1], line 9"], 8),
+        (["<ipython-input-2>, line 1", "File x.py, line 9"], 6),
+        (["File /lib/x.py, line 9"], 5),
+        ([], 5),
+    ],
+)
+def test_an_error_stands_on_the_line_of_its_cell(collected, trace, line):
+    given = {"ename": "KeyError", "evalue": "\x1b[1m'a'\x1b[0m", "traceback": trace}
+    result = collected(("error", given))
+    assert result.error_line == line
+    assert result.error.startswith("KeyError: 'a'\n")
+    assert "\x1b" not in result.error
+
+
+def test_what_a_cell_prints_shows_and_draws_is_kept_in_order(collected):
+    png = {"image/png": "x", "text/plain": "'Alt.'"}
+    result = collected(
+        ("stream", {"text": "printed\n"}),
+        ("display_data", {"data": {run.CHART: {"mark": 1}, "text/plain": ""}}),
+        ("display_data", {"data": png}),
+        ("display_data", {"data": {}}),
+        ("display_data", {"data": {run.CHART: {"mark": 2}}}),
+        ("execute_result", {"data": {"text/plain": "1"}, "execution_count": 1}),
+    )
+    assert result.outputs == [
+        {"text/plain": "printed\n"},
+        {"chart": {"drawn": {"mark": 1}, "name": "pieces-5-1"}},
+        png,
+        {"chart": {"drawn": {"mark": 2}, "name": "pieces-5-2"}},
+        {"text/plain": "1"},
+    ]
+    assert (result.error, result.error_line) == (None, None)
+
+
+def test_what_a_cell_says_to_the_author_fails_it(collected, monkeypatch):
+    result = collected(("stream", {"text": "shown"}), ("stream", {"name": "stderr", "text": "no"}))
+    assert (result.error, result.outputs) == (
+        *("the cell wrote to stderr: no", [{"text/plain": "shown"}]),
+    )
+    said = {run.DOCTEST: 'File "docs/pieces.md", line 7, in x\nFailed', "text/plain": ""}
+    result = collected(("display_data", {"data": said}))
+    assert (result.error, result.error_line) == (said[run.DOCTEST], 7)
+    assert result.outputs == []
+    result = collected(("display_data", {"data": {run.DOCTEST: "a block without a prompt"}}))
+    assert (result.error, result.error_line) == ("a block without a prompt", None)
+
+    def refuse(*_):
+        raise ValueError("no description")
+
+    monkeypatch.setattr(run, "draw", refuse)
+    result = collected(("display_data", {"data": {run.CHART: {}}}))
+    assert (result.error, result.outputs) == ("no description", [])
+
+
+def test_the_environment_is_the_kernel_s_own(root, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("KEPT", "kept")
+    fixed = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND", "PYTHONDONTWRITEBYTECODE")
+    for name in fixed:
+        monkeypatch.setenv(name, "another")
+    found = run._environment(root / "work")
+    own = {name: str(root / "work") for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
+    assert {name: found[name] for name in own} == own
+    assert found["PYTHONPATH"] == os.pathsep.join([str(root), "elsewhere"])
+    assert [found[name] for name in fixed] == ["1", "0", "torch", "1"]
+    assert found["KEPT"] == "kept"
+    monkeypatch.delenv("PYTHONPATH")
+    assert run._environment(root)["PYTHONPATH"] == str(root)
+
+
+def test_every_failure_has_its_line(root):
+    chapter = write(root, "pieces", PIECES)
+    results = [
+        Result("python", 5, "", [], "first"),
+        Result("pycon", 9, "", []),
+        Result("python", 13, "", [], "second", 14),
+    ]
+    assert [str(e) for e in Run("pieces", results, 0.0).errors(chapter)] == [
+        *("docs/pieces.md:5: first", "docs/pieces.md:14: second")
+    ]
+
+
+def test_the_tree_is_every_file_that_is_written_by_hand(root):
+    before = run.tree()
+    assert {"lossbook/__init__.py", "lossbook/book/runs/run.py"} <= set(before)
+    made = ["build/a", "site/a", "node_modules/a", "lossbook/__pycache__/a", ".git/a"]
+    for name in [*made, "lossbook.egg-info/a"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("made")
+    assert run.tree() == before
+    (root / "docs/a.md").write_text("new")
+    assert run.tree().keys() - before.keys() == {"docs/a.md"}
+    stat = (root / "docs/a.md").stat()
+    assert run.tree()["docs/a.md"] == (3, stat.st_mtime_ns)
+
+
 # The cache, without kernels ----------------------------------------------------------------------
 
 
@@ -346,6 +597,8 @@ def add(path, text):
         ("lossbook/__init__.py", "    from lossbook.regression.new import huber_loss\n"),
         ("lossbook/book/runs/run.py", "# More.\n"),
         ("lossbook/book/runs/charts.py", "# More.\n"),
+        ("lossbook/book/runs/chapters.py", "# More.\n"),
+        ("lossbook/book/plots.py", "# More.\n"),
         ("build/runs/a.json", "damage"),
     ],
 )
@@ -429,7 +682,78 @@ def test_two_chapters_of_one_stem_have_each_their_own_cache(root, executed):
     assert sorted(executed) == ["image/a", "sequence/a"]
 
 
-def test_an_essay_needs_no_kernel(root):
+def test_each_chapter_is_reported_as_it_ends(root, executed):
+    good = write(root, "good", "```python\nx\n```\n")
+    bad = write(root, "bad", "```python\nfail\n```\n")
+    said = []
+    run_all([good], report=said.append)
+    run_all([good, bad], workers=1, report=said.append)
+    assert executed == ["good", "bad"]
+    assert [re.sub(r"\d+\.\d s", "1.0 s", line).split() for line in said] == [
+        *(["1/1", "good", "1.0", "s"], ["1/2", "good", "cached"], ["2/2", "bad", "failed"])
+    ]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_chapter_that_writes_into_the_repository_fails_if_it_is_watched(
+    root, monkeypatch, watched
+):
+    async def execute(*_):
+        add(root / "docs/trace.txt", "x")
+        add(root / "lossbook/regression/huber.py", "x")
+        return [Result("python", 5, "x", []), Result("python", 9, "y", [])], []
+
+    monkeypatch.setattr(run, "_execute", execute)
+    chapter = write(root, "a", "```python\nx\n```\n")
+    (done,) = run_all([chapter], watch_tree=watched)
+    first, last = (r.error for r in done.results)
+    assert first is None
+    assert bool(last) == watched
+    names = (last or "").removeprefix("the chapter changed ").split(", ")
+    assert set(names) == ({"docs/trace.txt", "lossbook/regression/huber.py"} if watched else {""})
+    assert (run.cached(chapter) is None) == watched
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_as_many_chapters_run_at_once_as_asked_for(root, monkeypatch, workers):
+    now, most, limits = [], [], []
+
+    async def execute(chapter, seconds):
+        now.append(chapter.name)
+        most.append(len(now))
+        limits.append(seconds)
+        await asyncio.sleep(0.05)
+        now.remove(chapter.name)
+        return [Result("python", 5, "x", [])], []
+
+    monkeypatch.setattr(run, "_execute", execute)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    written = [write(root, name, "```python\nx\n```\n") for name in "abcd"]
+    assert [r.name for r in run_all(written, workers=workers, watch_tree=False)] == list("abcd")
+    assert max(most) == (workers or 3)
+    run.run(write(root, "e", "```python\nx\n```\n"), seconds=7)
+    assert limits == [run.CELL_SECONDS] * 4 + [7]
+
+
+def test_a_chapter_waits_for_its_run_in_another_process(root, executed):
+    chapter = write(root, "a", "```python\nx\n```\n")
+    name = hashlib.sha256(str(run._cache(chapter)).encode()).hexdigest()[:16]
+    lock = FileLock(f"{tempfile.gettempdir()}/lossbook-{name}.lock")
+
+    async def both():
+        with lock:
+            ours = asyncio.create_task(run._run_all([chapter], 1, 1, False, lambda _: None))
+            await asyncio.sleep(0.2)
+            assert executed == []
+            run._store(chapter, Run("a", [], 1.0, run.always(chapter)))
+        return await ours
+
+    (done,) = asyncio.run(both())
+    assert (executed, done.cached) == ([], True)
+
+
+def test_an_essay_needs_no_kernel(root, monkeypatch):
+    monkeypatch.setattr(nbclient, "NotebookClient", None)
     essay = write(root, "essay", "Only words, and a fence:\n\n```text\n1\n```\n")
     assert run.run(essay).results == []
 

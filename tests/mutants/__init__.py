@@ -75,11 +75,14 @@ def _edited(module: str, of: str, old: str, new: str) -> Any:
     loaded = importlib.import_module(module)
     source, own = inspect.getsource(loaded), inspect.getsource(getattr(loaded, of))
     part = own if own.count(old) == 1 else source
-    if part.count(old) != 1:
-        raise ValueError(
-            f"expected {old!r} once in {of} or {module}, got it {part.count(old)} times"
-        )
-    changed = source.replace(part, part.replace(old, new))
+    changed = source.replace(part, replaced(part, old, new, f"{of} or {module}"))
     namespace: dict[str, Any] = {"__name__": module, "__file__": loaded.__file__}
     exec(compile(changed, f"<{of}: {new}>", "exec"), namespace)
     return namespace[of]
+
+
+def replaced(source: str, old: str, new: str, where: str) -> str:
+    """Replace a text that stands once in a source."""
+    if source.count(old) != 1:
+        raise ValueError(f"expected {old!r} once in {where}, got it {source.count(old)} times")
+    return source.replace(old, new)

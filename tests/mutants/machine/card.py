@@ -1,0 +1,165 @@
+from tests.mutants.machine import bugs
+
+BUGS = bugs(
+    "lossbook.book.pages.card",
+    "tests/book/test_card.py",
+    [
+        (
+            "a failed check drawn as a pass",
+            'if check["status"] != "passed":',
+            'if check["status"] not in ("passed", "failed"):',
+            "test_only_a_pass_looks_like_one",
+        ),
+        (
+            "what did not run drawn as a pass",
+            'if check is None or check["status"] == "not run":',
+            "if check is None:",
+            "test_only_a_pass_looks_like_one",
+        ),
+        (
+            "a bound ten times too small",
+            'f"{factor}e{exponent}" if',
+            'f"{factor}e{exponent - 1}" if',
+            "test_a_bound_is_the_next_of_1_2_5",
+        ),
+        (
+            "a bound rounded down",
+            "if error <= factor * 10**exponent * (1 + 1e-9)",
+            "if error < 2 * factor * 10**exponent",
+            "test_a_bound_is_never_below_the_error_nor_far_above",
+        ),
+        (
+            "a bound with 10 percent of slack",
+            "(1 + 1e-9)",
+            "(1 + 0.1)",
+            "test_a_bound_is_the_next_of_1_2_5",
+        ),
+        (
+            "10 as a factor",
+            'f"1e{exponent + 1}"',
+            'f"1e{exponent}"',
+            "test_a_bound_is_the_next_of_1_2_5",
+        ),
+        (
+            "no error shown where it is 0",
+            'if check["error"] is not None else',
+            'if check["error"] else',
+            "test_only_a_pass_looks_like_one",
+        ),
+        (
+            "what a pass left out is not said",
+            'if check["reason"] else ""  #',
+            'if False else ""  #',
+            "test_only_a_pass_looks_like_one",
+        ),
+        (
+            "a reason that is no HTML",
+            '{escape(check["reason"])}',
+            '{check["reason"]}',
+            "test_only_a_pass_looks_like_one",
+        ),
+        (
+            "a stale result shown as fresh",
+            "return found if fresh else None",
+            "return found",
+            "test_what_was_recorded_of_other_code_is_not",
+        ),
+        (
+            "the loss file may change",
+            'fresh = (source, contract) == (_sha256(found["file"]), _sha256(*tests))',
+            "fresh = contract == _sha256(*tests)",
+            "test_what_was_recorded_of_other_code_is_not",
+        ),
+        (
+            "the loss's tests may change",
+            'tests = ("tests/contract.py", f"tests/{family}/test_{stem}")',
+            'tests = ("tests/contract.py",)\n    contract = _sha256(*tests)',
+            "test_what_was_recorded_of_other_code_is_not",
+        ),
+        (
+            "the contract may change",
+            'tests = ("tests/contract.py", f"tests/{family}/test_{stem}")',
+            'tests = (f"tests/{family}/test_{stem}",)\n    contract = _sha256(*tests)',
+            "test_what_was_recorded_of_other_code_is_not",
+        ),
+        (
+            "a failed fact is stated",
+            'if not part or part["status"] != "passed":',
+            "if not part:",
+            "test_a_fact_is_stated_only_if_the_contract_proved_it",
+        ),
+        (
+            "another loss's column",
+            'f["checks"].get(check) if f else None) for f in found.values()',
+            'f["checks"].get(check) if f else None) for f in reversed(found.values())',
+            "test_the_card_has_a_row_a_check_and_a_column_a_loss",
+        ),
+        (
+            "a loss that never ran borrows the first one's results",
+            'f["checks"].get(check) if f else None) for f in found.values()]\n',
+            '(f or found[losses[0]])["checks"].get(check)) for f in found.values()]\n',
+            "test_the_card_has_a_row_a_check_and_a_column_a_loss",
+        ),
+        (
+            "only the checks that passed",
+            'rows.append(f\'<tr><th scope="row">{label}</th>{"".join(cells)}</tr>\')\n    runs',
+            'rows += [f\'<tr><th scope="row">{label}</th>{"".join(cells)}</tr>\']'
+            ' if "✓" in "".join(cells) else []\n    runs',
+            "test_the_card_has_a_row_a_check_and_a_column_a_loss",
+        ),
+        (
+            "nothing ran, but it says when",
+            "The contract has not run on this code.",
+            "Measured on this code. Errors are relative.",
+            "test_a_card_of_what_never_ran_says_so",
+        ),
+        (
+            "a failed mark drawn as a check mark",
+            '"failed": "✗"',
+            '"failed": "✓"',
+            "test_the_matrix_has_each_result_s_mark_with_its_reason",
+        ),
+        (
+            "a mark for what did not run",
+            '"not run": "–"',
+            '"not run": "✓"',
+            "test_the_matrix_has_each_result_s_mark_with_its_reason",
+        ),
+        (
+            "no entry is a pass",
+            'entry["status"] if entry else "not run"',
+            'entry["status"] if entry else "passed"',
+            "test_the_matrix_has_each_result_s_mark_with_its_reason",
+        ),
+        (
+            "the class of another status",
+            'class="{status.replace(" ", "-")}"',
+            'class="passed"',
+            "test_the_matrix_has_each_result_s_mark_with_its_reason",
+        ),
+        (
+            "failures are not counted",
+            "count[status] += 1",
+            'count["passed" if status == "failed" else status] += 1',
+            "test_the_matrix_has_each_result_s_mark_with_its_reason",
+        ),
+        (
+            "the bar of a reason makes another cell",
+            '.replace("|", "&#124;")',
+            "",
+            "test_the_matrix_has_each_result_s_mark_with_its_reason",
+        ),
+        (
+            "a helper's losses are vetted",
+            "if not helper(getattr(lossbook, name).__doc__)",
+            "",
+            "test_helpers_are_no_losses",
+        ),
+        (
+            "nothing is stale",
+            "if results(name) is None]",
+            "if results(name) == {}]",
+            "test_a_loss_is_stale_without_results",
+        ),
+    ],
+)

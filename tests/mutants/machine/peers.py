@@ -1,0 +1,171 @@
+from tests.mutants.machine import bugs
+
+GAP = "gap = float(np.max(np.abs(theirs - mine)) / max(np.max(np.abs(mine)), 1e-300))"
+BUGS = bugs(
+    "lossbook.book.peers",
+    "tests/book/test_peers.py",
+    [
+        (
+            "anything is equal",
+            "assert gap <= tolerance",
+            "assert gap <= float('inf')",
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "nan is equal",
+            "assert gap <= tolerance",
+            "assert not gap > tolerance",
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "nan is skipped",
+            GAP,
+            GAP.replace("np.max(np.abs(theirs", "np.nanmax(np.abs(theirs"),
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "ten times the tolerance",
+            "assert gap <= tolerance",
+            "assert gap <= 10 * tolerance",
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "the tolerance asked for ignored",
+            "assert gap <= tolerance",
+            "assert gap <= 1e-5",
+            "test_within_the_tolerance_a_call_is_equal",
+        ),
+        (
+            "a sign ignored",
+            GAP,
+            GAP.replace("np.abs(theirs - mine)", "np.abs(np.abs(theirs) - np.abs(mine))"),
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "too small is fine",
+            GAP,
+            GAP.replace("np.abs(theirs - mine)", "theirs - mine"),
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "the best of the values",
+            GAP,
+            GAP.replace("np.max(np.abs(theirs", "np.min(np.abs(theirs"),
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "the means alone",
+            "if theirs.size == 1:",
+            "theirs = theirs.mean()\n            if True:",
+            "test_beyond_it_the_library_and_its_call_are_named",
+        ),
+        (
+            "an absolute difference",
+            GAP,
+            GAP.replace("1e-300", "1.0"),
+            "test_the_difference_is_relative",
+        ),
+        (
+            "a mean against each value",
+            "if theirs.size == 1:",
+            "if theirs.size == 0:",
+            "test_a_mean_is_compared_with_our_mean",
+        ),
+        (
+            "a mean against our sum",
+            "mine = mine.mean()",
+            "mine = mine.sum()",
+            "test_a_mean_is_compared_with_our_mean",
+        ),
+        (
+            "what should differ need not",
+            "assert not gap <= 0.01",
+            "assert gap >= 0",
+            "test_what_should_differ_and_is_equal_is_named",
+        ),
+        (
+            "a little off is different",
+            "assert not gap <= 0.01",
+            "assert not gap <= 1e-5",
+            "test_what_should_differ_and_is_equal_is_named",
+        ),
+        (
+            "nan does not differ",
+            "assert not gap <= 0.01",
+            "assert gap > 0.01",
+            "test_what_only_looks_alike_says_where_it_first_differs",
+        ),
+        (
+            "the first value, equal or not",
+            "np.argmax(~(",
+            "0 * np.argmax(~(",
+            "test_what_only_looks_alike_says_where_it_first_differs",
+        ),
+        (
+            "ours and theirs swapped",
+            "not equal: {a:.4g}, not {b:.4g}",
+            "not equal: {b:.4g}, not {a:.4g}",
+            "test_what_only_looks_alike_says_where_it_first_differs",
+        ),
+        (
+            "any failure is a missing library",
+            "except ModuleNotFoundError as error:\n                missing = (error.name",
+            "except Exception as error:\n                missing = (str(error)",
+            "test_a_call_that_fails_is_no_missing_library",
+        ),
+        (
+            "a missing library passes",
+            'f"not run in this build: {missing} is not installed"',
+            'f"equal within {_bound(tolerance)}"',
+            "test_a_library_that_is_missing_is_said_to_be_and_the_next_call_runs",
+        ),
+        (
+            "a missing library ends it",
+            'is not installed"\n                continue',
+            'is not installed"\n                break',
+            "test_a_library_that_is_missing_is_said_to_be_and_the_next_call_runs",
+        ),
+        (
+            "a closer bound than was asked for",
+            "np.ceil(np.log10(value))",
+            "np.floor(np.log10(value))",
+            "test_within_the_tolerance_a_call_is_equal",
+        ),
+        (
+            "all that must agree may differ",
+            '"equal": must_agree}',
+            '"equal": True}',
+            "test_equal_calls_give_a_row_each_and_say_how_close",
+        ),
+        (
+            "arrays for libraries of tensors",
+            "if not all(path.startswith(TORCH)",
+            "if all(path.startswith(TORCH)",
+            "test_tensors_reach_libraries_of_arrays_as_arrays",
+        ),
+        (
+            "the generator moves",
+            "with torch.random.fork_rng(devices=[]):",
+            "if True:",
+            "test_a_peer_that_draws_leaves_the_generator_alone",
+        ),
+        (
+            "the reader's backend",
+            'os.environ.setdefault("KERAS_BACKEND", "torch")',
+            'os.environ["KERAS_BACKEND"] = "torch"',
+            "test_a_peer_that_draws_leaves_the_generator_alone",
+        ),
+        (
+            "the first comparison alone",
+            "return Comparison(loss, rows)",
+            "return Comparison(loss, rows[:1])",
+            "test_equal_calls_give_a_row_each_and_say_how_close",
+        ),
+        (
+            "a call that is no HTML",
+            "<code>{escape(call)}</code>",
+            "<code>{call}</code>",
+            "test_the_page_gets_the_table_and_the_rows",
+        ),
+    ],
+)

@@ -1,0 +1,82 @@
+from tests.mutants.machine import bugs
+
+LAST = "test_the_contract_runs_last_and_the_cards_are_filled_when_it_ends"
+OWN = "test_staging_is_in_a_process_of_its_own_once_the_code_has_changed"
+BUGS = bugs(
+    "lossbook.book.pages.serve",
+    "tests/book/test_serve.py",
+    [
+        (
+            "unfinished pages wait",
+            "stage(watch_tree=False, wait=False)",
+            "stage(watch_tree=False)",
+            "test_pages_are_there_at_once_and_the_server_ends_with_us",
+        ),
+        (
+            "cards called filled while the contract runs",
+            "contract is not None and contract.poll() is not None",
+            "contract is not None",
+            "test_a_card_is_not_called_filled_while_the_contract_runs",
+        ),
+        ("cards called filled, but not drawn", "                _update(None, code)\n", "", LAST),
+        ("the contract runs on one loss", "*unvetted]", "unvetted[0]]", LAST),
+        ("the contract runs for ever", "                unvetted = []\n", "", LAST),
+        (
+            "what has run runs again",
+            "if run.cached(c) is None]",
+            "if run.cached(c) is not False]",
+            "test_what_has_not_run_runs_two_at_a_time_and_then_all_is_drawn_again",
+        ),
+        (
+            "one of two is done",
+            "_update(waiting[:2], code)",
+            "_update(waiting[:1], code)",
+            "test_what_has_not_run_runs_two_at_a_time_and_then_all_is_drawn_again",
+        ),
+        (
+            "what is drawn from several is left",
+            "                if not waiting:\n",
+            "                if waiting is None:\n",
+            "test_what_has_not_run_runs_two_at_a_time_and_then_all_is_drawn_again",
+        ),
+        (
+            "waiting goes first",
+            "            if paths:\n",
+            "            if paths and not waiting:\n",
+            "test_what_is_saved_goes_first",
+        ),
+        (
+            "a change of code stages one page",
+            "pages if len(pages) == len(paths) else None",
+            "pages or None",
+            "test_a_change_stages_what_it_can_reach",
+        ),
+        (
+            "a page that is gone stays",
+            'if p.suffix == ".md" and p.exists()]',
+            'if p.suffix == ".md"]',
+            "test_a_change_stages_what_it_can_reach",
+        ),
+        (
+            "its own notebooks stage all",
+            '(".ipynb", ".pyc")',
+            '(".pyc",)',
+            "test_a_change_stages_what_it_can_reach",
+        ),
+        (
+            "a dead server is served",
+            "if server.poll() is not None:",
+            "if False:",
+            "test_a_server_that_ends_ends_us_with_its_code",
+        ),
+        (
+            "the server outlives us",
+            "for process in filter(None, (server, contract)):",
+            "for process in filter(None, (contract,)):",
+            "test_pages_are_there_at_once_and_the_server_ends_with_us",
+        ),
+        ("stale code stages", "if _code() == loaded:", "if _code():", OWN),
+        ("errors are silent", 'print(f"\\n{error}", file=sys.stderr)', "pass", OWN),
+        ("all or nothing", "[str(path) for path in only or []]", "[]", OWN),
+    ],
+)
