@@ -80,6 +80,7 @@ VALUES = {
     "sigmoid-then-cross-entropy": (0, 1),
     "smoothed-to-more-than-one": smoothing(),
     "distillation-without-temperature-squared": distillation(),
+    "logits-as-probabilities": (0, 2 * (softmax([-0.5, 1, 1.5])[0] - softmax([1.5, 0.5, -0.5])[0])),
     "huber-as-smooth-l1": (5 - 0.05, huber(0.1, 5)),
     "root-of-a-perfect-fit": (math.nan, 0),
     "mean-of-means": accumulation(),

@@ -57,6 +57,23 @@ def test_a_page_opens_and_its_mathematics_is_typeset(visit, path):
         )
 
 
+SHIFTS = """() => new Promise(done => {
+    let sum = 0;
+    new PerformanceObserver(list => {
+        for (const shift of list.getEntries()) sum += shift.hadRecentInput ? 0 : shift.value;
+    }).observe({type: "layout-shift", buffered: true});
+    setTimeout(() => done(sum), 300);
+})"""
+
+
+@every_page
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_moves_while_a_page_loads_and_its_figures_come_alive(visit, path, viewport):
+    page = visit(path, viewport=viewport)
+    reach_every_figure(page)
+    assert page.evaluate(SHIFTS) < 0.05
+
+
 @every_chapter
 def test_without_javascript_everything_is_there(visit, path):
     page = visit(path, java_script_enabled=False)

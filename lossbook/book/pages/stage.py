@@ -353,10 +353,31 @@ def _generated(chapters: Sequence[Chapter], runs: Sequence[Run]) -> dict[str, st
         _, family, stem = file.removesuffix(".py").split("/")
         page = pages.setdefault(f"api/{family}.md", f"# {family.capitalize()}\n\n")
         module = file.removesuffix(".py").replace("/", ".")
-        pages[f"api/{family}.md"] = page + "".join(f"::: {module}.{n}\n\n" for n in names)
+        pages[f"api/{family}.md"] = page + "".join(
+            _symbol(f"{module}.{name}", [c.name for c in chapters if name in c.own])
+            for name in names
+        )
         if file not in written:
             pages[f"{family}/{stem}.md"] = _vetting_page(file, names)
     return pages
+
+
+def _symbol(path: str, chapters: Sequence[str]) -> str:
+    """Describe a public name on its API page, below the way to its chapter and its source."""
+    links = [
+        link
+        for chapter in chapters
+        for link in (f"[Chapter](../{chapter}.md)", f"[The file](../{chapter}.md#the-file)")
+    ]
+    name = path.rpartition(".")[2]
+    given = inspect.signature(getattr(lossbook, name)).parameters.values()
+    call = inspect.Signature([p.replace(annotation=p.empty) for p in given])
+    return (
+        f"## {name} {{ #{path} }}\n\n"
+        f'<div class="chapter-links" markdown>\n{" ".join(links)}\n</div>\n\n'
+        f"```py\n{name}{call}\n```\n\n"
+        f"::: {path}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n\n"
+    )
 
 
 def _vetting_page(file: str, losses: Sequence[str]) -> str:

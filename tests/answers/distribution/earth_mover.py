@@ -36,17 +36,18 @@ ANSWERS = {
         """,
         hidden="""
         p, q = torch.eye(4, dtype=torch.float64)[[3, 0]]
-        moved = torch.as_tensor(plan(p, q))
-        assert abs(moved[3, 0] - 1) < 1e-9 and abs(moved.sum() - 1) < 1e-9, "all goes from 3 to 0"
+        moved = torch.as_tensor(plan(p, q)).double()
+        assert abs(moved[3, 0] - 1) < 1e-6 and abs(moved.sum() - 1) < 1e-6, "all goes from 3 to 0"
         p, q = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
         way = (torch.arange(3)[:, None] - torch.arange(3)).abs()
-        assert abs((torch.as_tensor(plan(p, q)) * way).sum() - 1) < 1e-9, "one unit will do"
+        assert abs((torch.as_tensor(plan(p, q)) * way).sum() - 1) < 1e-6, "one unit will do"
         p, q = torch.from_numpy(experiments.rng(7).dirichlet(np.ones(9), 2))
         way = (torch.arange(9)[:, None] - torch.arange(9)).abs()
         less = earth_mover_distance(p[None], q[None])
         done = (torch.as_tensor(plan(p, q)) * way).sum()
-        assert abs(done - less) < 1e-9, "of nine bins, more work than need be"
-        assert torch.allclose(torch.as_tensor(plan(p, p)), p.diag()), "what is in place stays"
+        assert abs(done - less) < 1e-5, "of nine bins, more work than need be"
+        moved = torch.as_tensor(plan(p, p)).double()
+        assert torch.allclose(moved, p.diag(), atol=1e-6), "what is in place stays"
         """,
         wrong=(
             # From each bin to each in proportion.
