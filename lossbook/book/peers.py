@@ -1,7 +1,7 @@
 """The same loss in other libraries: calls that must agree, and calls that only look alike."""
 
 import ast
-import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -83,11 +83,17 @@ def compare(
                 theirs = _evaluate(call, inputs)
             except ModuleNotFoundError as error:
                 missing = (error.name or "").partition(".")[0]
+                # Where the library is there, what is asked of it is not.
+                if missing and importlib.util.find_spec(missing):
+                    raise
                 rows[-1]["outcome"] = f"not run in this build: {missing} is not installed"
                 continue
             mine = ours.detach().double().numpy()
             if theirs.size == 1:
                 mine = mine.mean()
+            elif theirs.shape != mine.shape:
+                shapes = f"{theirs.shape}, not {mine.shape}"
+                raise AssertionError(f"{library}: {call} has shape {shapes}")
             gap = float(np.max(np.abs(theirs - mine)) / max(np.max(np.abs(mine)), 1e-300))
             if must_agree:
                 assert gap <= tolerance, f"{library}: {call} differs by {gap:.2g}"

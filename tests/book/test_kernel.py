@@ -94,7 +94,13 @@ def test_only_files_that_are_opened_by_name_are_noted(monkeypatch, tmp_path):
 def test_a_run_needs_what_it_loaded_opened_and_asked_for(shell, monkeypatch, tmp_path):
     root = tmp_path.resolve()
     opened = ["docs/data.csv", "docs/../docs/a.bib", ".venv/x.py", "build/y", "site/z", "x.pyc"]
-    opened += ["node_modules/n.js", "lossbook/__init__.py", "docs/build/kept", "docs/site.txt"]
+    opened += [
+        "own.egg-info/PKG-INFO",
+        "node_modules/n.js",
+        "lossbook/__init__.py",
+        "docs/build/kept",
+        "docs/site.txt",
+    ]
     loaded = ModuleType("loaded")
     loaded.__file__ = f"{root}/lossbook/regression/huber.py"
     nowhere = ModuleType("nowhere")

@@ -139,6 +139,21 @@ def test_a_call_that_fails_is_no_missing_library(call):
         compared(call, x=X)
 
 
+def test_a_call_that_an_installed_library_lacks_is_no_missing_library():
+    with pytest.raises(ModuleNotFoundError, match=r"scipy\.no_such"):
+        compared("scipy.no_such.loss(x)", x=X)
+
+
+def test_another_shape_is_not_equal():
+    with pytest.raises(AssertionError, match=r"a: x\[:, None\] has shape \(\d, 1\), not"):
+        peers.compare("near_loss", X, {"a": "x[:, None]"}, x=X)
+
+
+def test_what_a_call_names_itself_is_no_library():
+    call = "(lambda row: row.copy())(np.array([y.item() for y in x]))"
+    assert compared(call, x=X)["outcome"].startswith("equal")
+
+
 @pytest.fixture
 def _libraries(monkeypatch):
     """One library that takes tensors, and one that takes arrays: each says what it was given."""

@@ -194,7 +194,7 @@ def optax_views(x, y):
     import optax
 
     names = np.tile(np.arange(len(x)), 2)
-    arrays = [jax.numpy.asarray(v.detach().numpy()) for v in (x, y)]
+    arrays = [jax.numpy.asarray(v.detach().cpu().numpy()) for v in (x, y)]
 
     def mean(a, b):
         return optax.ntxent(jax.numpy.concatenate([a, b]), names, 0.5)

@@ -279,9 +279,11 @@ def bench_optax(logits, labels, lengths, label_lengths):
     import jax
     import optax
 
+    given = (x.detach().cpu() for x in (logits, labels, lengths, label_lengths))
+    logits, labels, lengths, label_lengths = given
     steps, places = torch.arange(logits.shape[1]), torch.arange(labels.shape[1])
     arrays = [
-        jax.numpy.asarray(x.detach().numpy())
+        jax.numpy.asarray(x.numpy())
         for x in (
             logits,
             (steps >= lengths[:, None]).float(),

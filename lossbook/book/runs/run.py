@@ -198,7 +198,7 @@ async def _run_all(
                     needs |= {need: was.get(need, state(need)) for need in loaded}
                     run = Run(chapter.name, results, round(time.perf_counter() - start, 1), needs)
                     if watch_tree and results:
-                        changed = sorted(k for k, _ in before.items() ^ tree().items())
+                        changed = sorted({k for k, _ in before.items() ^ tree().items()})
                         if changed and not results[-1].error:
                             results[-1].error = f"the chapter changed {', '.join(changed)}"
                     if not run.errors(chapter):

@@ -120,6 +120,24 @@ BUGS = bugs(
             "test_a_library_that_is_missing_is_said_to_be_and_the_next_call_runs",
         ),
         (
+            "a misspelled path is a missing library",
+            "if missing and importlib.util.find_spec(missing):",
+            "if not missing:",
+            "test_a_call_that_an_installed_library_lacks_is_no_missing_library",
+        ),
+        (
+            "shapes broadcast",
+            "elif theirs.shape != mine.shape:",
+            "elif theirs.size != mine.size:",
+            "test_another_shape_is_not_equal",
+        ),
+        (
+            "a lambda's argument is a library",
+            "not in names.keys() | bound}",
+            "not in names.keys()}",
+            "test_what_a_call_names_itself_is_no_library",
+        ),
+        (
             "a missing library ends it",
             'is not installed"\n                continue',
             'is not installed"\n                break',
