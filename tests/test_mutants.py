@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import lossbook
 from tests import contract
 from tests.mutants import KINDS
 
@@ -66,12 +67,14 @@ def kinds(case):
     return {kind for kind, possible in found.items() if possible}
 
 
-def test_every_function_has_eight_mutants_and_every_kind():
+def test_every_public_name_has_eight_mutants():
     counts = Counter(mutant.of for _, mutant in MUTANTS)
-    for stem in {stem for stem, _ in MUTANTS}:
-        cases = getattr(module_of(stem), "cases", list)()
-        for name in [case.name for case in cases] or [stem.capitalize()]:
-            assert counts[name] >= 8, f"{name} has {counts[name]} mutants"
-        for case in cases:
-            have = {mutant.kind for _, mutant in MUTANTS if mutant.of == case.name}
-            assert not kinds(case) - have, f"{case.name} lacks mutants: {kinds(case) - have}"
+    elsewhere = {"examine", "gathered"}  # In `mutants/machine`.
+    few = {name: counts[name] for name in lossbook._HOMES if counts[name] < 8}
+    assert {name: n for name, n in few.items() if name not in elsewhere} == {}
+
+
+def test_every_loss_has_mutants_of_every_kind():
+    for case, _ in contract.discover():
+        have = {mutant.kind for _, mutant in MUTANTS if mutant.of == case.name}
+        assert not kinds(case) - have, f"{case.name} lacks mutants: {kinds(case) - have}"

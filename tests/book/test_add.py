@@ -1,5 +1,6 @@
 """Starting a loss: what the templates give passes the layout test but for what a person writes."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ def root(tmp_path, monkeypatch):
     for name in ("lossbook", "tests/templates", "docs/regression"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(chapters.ROOT / name, tmp_path / name, ignore=ignored)
-    for name in ("regression", "answers"):
+    for name in ("regression", "answers", "mutants"):
         shutil.copytree(chapters.ROOT / "tests" / name, tmp_path / "tests" / name)
     monkeypatch.setattr(add, "ROOT", tmp_path)
     monkeypatch.setattr(layout, "ROOT", tmp_path)
@@ -30,9 +31,10 @@ def test_a_new_loss_lacks_what_a_person_must_write_and_nothing_else(root, capsys
     files = capsys.readouterr().out.split()
     assert files == [
         *("lossbook/regression/near.py", "tests/regression/test_near.py"),
-        *("docs/regression/near.md", "tests/answers/regression/near.py", "lossbook/__init__.py"),
+        *("docs/regression/near.md", "tests/mutants/near.py", "tests/answers/regression/near.py"),
+        "lossbook/__init__.py",
     ]
-    code, test, text, answers, listed = [(root / file).read_text() for file in files]
+    code, test, text, mutants, answers, listed = [(root / file).read_text() for file in files]
     assert list(layout.mirror(root)) == before
     address = f"{layout.MKDOCS['site_url']}regression/near/"
     assert list(layout.loss_file(code, address)) == ["near_loss: Reference has no year"]
@@ -47,12 +49,16 @@ def test_a_new_loss_lacks_what_a_person_must_write_and_nothing_else(root, capsys
     ]
     homes = lossbook._homes(listed.encode())
     assert homes == {**lossbook._HOMES, "near_loss": "lossbook.regression.near"}
-    lint = [sys.executable, "-m", "ruff", "check", "--quiet", root / files[0], root / files[4]]
+    lint = [sys.executable, "-m", "ruff", "check", "--quiet", root / files[0], root / files[-1]]
     assert subprocess.run(lint, capture_output=True, cwd=chapters.ROOT, check=False).stdout == b""
     scope = {}
     exec(compile(code, "near.py", "exec"), scope)
     assert "near_loss" in scope
     compile(test, "test_near.py", "exec")
+    known = {}
+    exec(compile(mutants, "near.py", "exec"), known)
+    assert {mutant.of for mutant in known["MUTANTS"]} == {"near_loss"}
+    assert re.findall(r'"lossbook[\w.]*"', mutants) == ['"lossbook.regression.near"']
 
 
 def test_the_first_and_the_last_of_the_list_are_in_their_place(root):

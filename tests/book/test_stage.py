@@ -498,7 +498,8 @@ def published():
 
 def test_the_notebook_is_valid_and_is_nobody_s_pair(published):
     nbformat.validate(published)
-    assert set(published.metadata) == {"kernelspec"}
+    assert set(published.metadata) == {"kernelspec", "lossbook"}
+    assert published.metadata.lossbook == {"chapter": "regression/a", "version": __version__}
     assert published.metadata.kernelspec.name == "python3"
     assert len({cell.id for cell in published.cells}) == len(published.cells)
 

@@ -1,4 +1,4 @@
-"""Starts a loss: file, test, chapter, answers and export, from the templates."""
+"""Starts a loss: file, test, mutants, chapter, answers and export, from the templates."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ FILES = {
     "loss.py.in": "lossbook/{family}/{stem}.py",
     "test.py.in": "tests/{family}/test_{stem}.py",
     "chapter.md.in": "docs/{family}/{stem}.md",
+    "mutants.py.in": "tests/mutants/{stem}.py",
     "answers.py.in": "tests/answers/{family}/{stem}.py",
 }
 
