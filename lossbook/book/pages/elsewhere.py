@@ -153,12 +153,13 @@ def _by_library(found: Sequence[Compared]) -> str:
         anchor = re.sub(r"\W+", "-", library.lower())
         text += f"### I come from {library} {{ #{anchor} }}\n\n"
         text += f"{KERAS}\n" if library == "Keras" else ""
+        text += '<div class="calls" markdown>\n\n'
         text += "| your call | is | is a part of | only looks like |\n|---|---|---|---|\n"
         for function in sorted(rows, key=lambda name: (name == "written out", name.lower())):
             cells = [", ".join(rows[function].get(kind, [])) for kind in ("is", "part", "differs")]
             name = function if function == "written out" else f"`{function}`"
             text += f"| {' | '.join([name, *cells])} |\n"
-        text += "\n"
+        text += "\n</div>\n\n"
     return text
 
 

@@ -156,8 +156,10 @@ def _timed(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _kind(name: str) -> str:
-    if name in (COMPILED, FORMULA, "torch"):
+    if name in (COMPILED, FORMULA):
         return name
+    if name.partition(" ")[0] == "torch":  # A function of torch, or what its users write.
+        return "torch"
     return KINDS[3] if name == "Optax" else KINDS[2]
 
 
