@@ -39,22 +39,13 @@ LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")]
     box.remove();
     return size;
 }).filter(([width]) => width > 500).map(([, length]) => length)"""
-WIDE = {"width": 1440, "height": 900}
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 @every_formatted
-@pytest.mark.parametrize(
-    ("viewport", "highest"), [(WIDE, 700), ({"width": 390, "height": 844}, 1100)]
-)
-def test_the_formula_is_seen_without_scrolling_far(visit, path, viewport, highest):
-    page = visit(path, viewport=viewport)
-    if not path.startswith("foundations/"):  # They answer in words.
-        assert page.locator("article div.math").first.bounding_box()["y"] < highest
-
-
-@every_formatted
-def test_the_figure_comes_before_its_code(visit, path):
+def test_a_wide_page_opens_with_its_formula_and_its_figure(visit, path):
     page = visit(path, viewport=WIDE)
+    formula_within(page, path, 700)
     lines = page.evaluate(OPEN)
     assert max(lines, default=0) <= 3
     first = page.locator("article figure").first
@@ -62,39 +53,45 @@ def test_the_figure_comes_before_its_code(visit, path):
     assert folded.get_attribute("open") is None
     assert first.bounding_box()["y"] < folded.bounding_box()["y"]
     assert first.bounding_box()["width"] > 800
-
-
-@every_formatted
-def test_prose_has_lines_of_a_book(visit, path):
-    lengths = sorted(visit(path, viewport=WIDE).evaluate(LINE))
+    lengths = sorted(page.evaluate(LINE))
     assert len(lengths) > 5
-    assert 65 <= lengths[len(lengths) // 2] <= 80
+    assert 65 <= lengths[len(lengths) // 2] <= 80, "prose has lines of a book"
+    no_word_is_cut(page)
+    panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
+    shape = f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]"
+    for figure in page.locator("article figure[data-chart]").all()[:1]:
+        if not figure.locator("svg.wide g.concat_1_group").count():
+            continue  # A map has one panel.
+        wide = figure.evaluate(shape)
+        page.set_viewport_size(NARROW)
+        page.wait_for_timeout(300)
+        assert figure.evaluate(shape) < 1.5 < wide, "panels stand side by side where there is room"
 
 
 @every_formatted
-@pytest.mark.parametrize("viewport", [WIDE, {"width": 390, "height": 844}])
-def test_no_word_of_a_figure_is_cut(visit, path, viewport):
-    page = visit(path, viewport=viewport)
+def test_a_narrow_page_opens_with_its_formula_and_cuts_no_word(visit, path):
+    page = visit(path, viewport=NARROW)
+    formula_within(page, path, 1100)
+    no_word_is_cut(page)
+    page.set_viewport_size(PHONE)
+    names = page.locator(".facts code").evaluate_all(
+        "all => all.map(e => e.getClientRects().length)"
+    )
+    assert set(names) <= {1}, "a name among the facts stands on one line"
+
+
+def formula_within(page, path, highest):
+    if not path.startswith("foundations/"):  # They answer in words.
+        assert page.locator("article div.math").first.bounding_box()["y"] < highest
+
+
+def no_word_is_cut(page):
     for live in (False, True):
         if live:
             reach_every_figure(page)
         for figure in page.locator("article figure.chart").all():
             assert figure.evaluate(OUTSIDE) == []
             assert "…" not in figure.inner_text()
-
-
-@every_formatted
-def test_panels_stand_side_by_side_where_there_is_room(visit, path):
-    page = visit(path, viewport=WIDE)
-    panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
-    for figure in reach_every_figure(page)[:1]:
-        if not figure.locator("svg.wide g.concat_1_group").count():
-            continue  # A map has one panel.
-        wide = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_timeout(300)
-        narrow = figure.evaluate(f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]")
-        assert narrow < 1.5 < wide
 
 
 @every_formatted
@@ -113,15 +110,6 @@ def test_on_paper_a_dark_page_is_light_and_what_cannot_be_opened_is_gone(visit, 
         assert min(contrast(color, "rgb(255, 255, 255)") for color in colors) >= 3
     for what in (".controls", ".chapter-links", "details.code"):
         assert not any(e.is_visible() for e in page.locator(f"article {what}").all())
-
-
-@every_formatted
-def test_a_name_among_the_facts_stands_on_one_line(visit, path):
-    page = visit(path, viewport=PHONE)
-    names = page.locator(".facts code").evaluate_all(
-        "all => all.map(e => e.getClientRects().length)"
-    )
-    assert set(names) <= {1}
 
 
 def test_a_word_that_is_cut_is_found(visit):
