@@ -171,7 +171,7 @@ def cases():
         Case(
             loss=sphereface_loss,
             reference=angular_softmax,
-            settings=({}, {"margin": 1}, {"margin": 2}, {"margin": 3}, {"margin": 7}),
+            settings=({}, {"margin": 1}, {"margin": 2}, {"margin": 3}, {"margin": 5}),
             adversarial=ADVERSARIAL,
             invariances={"lengths of the prototypes": lambda x, w, y: (x, w / 7, y)},
             relations={
