@@ -93,7 +93,7 @@ MUTANTS = edits(
             ("the others of length 1", "x @ weights.T", "units @ weights.T", "value"),
             ("the true logit of length 1", "(units * x).sum(1) * psi", "psi", "value"),
             ("prototypes as long as they are", "weights.T) / lengths", "weights.T)", "value"),
-            ("margin at most 4", "range(margin - 1)", "range(min(margin, 4) - 1)", "value"),
+            ("margin at most 4", "range(margin - 1)", "range(min(margin, 4) - 1)", "relations"),
             ("a cosine beyond 1", "own).sum(1).clamp(-1, 1)", "own).sum(1)", "value"),
             (
                 "the slope of the arc cosine",
