@@ -19,9 +19,10 @@ CHAPTERS = [c for c in chapters.load()[0] if "\n## Recipes\n" in c.text]
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
 
 # Runs pieces one after the other, each in a namespace of its own, in which torch and lossbook are
-# all that can be imported besides the standard library.
+# all that can be imported besides the standard library. Each line of its input is a chapter, for
+# which it forks: torch is loaded once.
 RUN = """
-import builtins, importlib.util, json, sys, torch, lossbook
+import builtins, json, os, sys, traceback, torch, lossbook
 real, allowed = __import__, {"torch", "lossbook", *sys.stdlib_module_names}
 
 def only(name, given=None, *rest):
@@ -30,10 +31,28 @@ def only(name, given=None, *rest):
         raise ImportError(f"a recipe needs torch and lossbook alone, not {name}")
     return real(name, given, *rest)
 
-builtins.__import__ = only
-for line, code in json.load(sys.stdin):
-    torch.manual_seed(0)
-    exec(compile("\\n" * line + code, sys.argv[1], "exec"), {"__name__": "recipe"})
+def follow(path, folder, recipes):
+    os.chdir(folder)
+    said = os.open("said", os.O_CREAT | os.O_WRONLY)
+    os.dup2(said, 1), os.dup2(said, 2)
+    builtins.__import__ = only
+    for line, code in recipes:
+        torch.manual_seed(0)
+        exec(compile("\\n" * line + code, path, "exec"), {"__name__": "recipe"})
+
+for asked in sys.stdin:
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            follow(*json.loads(asked))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -48,25 +67,32 @@ def pieces(text):
     ]
 
 
-def run(recipes, path, folder):
-    command = [sys.executable, "-W", "error", "-c", RUN, str(path)]
-    return subprocess.run(
-        command,
-        cwd=folder,
+@pytest.fixture(scope="module")
+def run():
+    """Follow recipes in a process of their own; return its exit code and what it said."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", RUN],
         env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-        input=json.dumps(recipes),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
+    ) as process:
+
+        def run(recipes, path, folder):
+            process.stdin.write(json.dumps([str(path), str(folder), recipes]) + "\n")
+            process.stdin.flush()
+            return int(process.stdout.readline()), (folder / "said").read_text()
+
+        yield run
+        process.stdin.close()
 
 
 @every_chapter
-def test_recipes_run_with_torch_and_lossbook_alone(chapter, tmp_path):
+def test_recipes_run_with_torch_and_lossbook_alone(run, chapter, tmp_path):
     recipes = pieces(chapter.text)
     assert recipes
-    done = run(recipes, chapter.path, tmp_path)
-    assert done.returncode == 0, done.stderr
+    code, said = run(recipes, chapter.path, tmp_path)
+    assert code == 0, said
 
 
 @pytest.mark.parametrize(
@@ -78,12 +104,13 @@ def test_recipes_run_with_torch_and_lossbook_alone(chapter, tmp_path):
         ("losses\n", "'losses' is not defined"),
     ],
 )
-def test_a_recipe_that_needs_more_is_caught(code, said, tmp_path):
+def test_a_recipe_that_needs_more_is_caught(run, code, said, tmp_path):
     fine = [1, "import math, torch\nimport lossbook\nfrom lossbook import focal_loss as losses\n"]
-    assert run([fine], "planted.md", tmp_path).returncode == 0
-    done = run([fine, [9, code]], "planted.md", tmp_path)
-    assert done.returncode == 1
-    assert said in done.stderr
+    assert run([fine], "planted.md", tmp_path) == (0, "")
+    failed, why = run([fine, [9, code]], "planted.md", tmp_path)
+    assert failed == 1
+    assert said in why
+    assert 'File "planted.md", line 1' in why
 
 
 def call(chapter):
