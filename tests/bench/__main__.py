@@ -42,10 +42,6 @@ def work(losses: list[str], threads: int, device: str, seconds: float) -> int:
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    # One compilation serves every number of threads, and is found in the cache again.
-    import torch._inductor.config as inductor
-
-    inductor.cpp.dynamic_threads = True
     failed = 0
     chosen = [row for row in rows() if not losses or row.loss.__name__ in losses]
     for i, row in enumerate(chosen, 1):
