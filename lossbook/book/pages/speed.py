@@ -103,7 +103,8 @@ def page(files: Mapping[str, str]) -> str:
             one = [r for r in rows if r["threads"] == 1 and r["device"] == device]
             if one:
                 bars = charts.draw(_bars(one), f"speed-{family}-{where.replace(' ', '-')}")
-                text += charts.figure(bars, f"{where[0].upper()}{where[1:]}: right of the line is slower.")
+                told = f"{where[0].upper()}{where[1:]}: right of the line is slower."
+                text += charts.figure(bars, told)
             for row in (r for r in one if r.get("sweep") and device == "cpu"):
                 growth = charts.draw(_growth(row), f"growth-{row['loss'].replace('_', '-')}")
                 text += charts.figure(growth, f"{row['loss']} as N grows, through {row['size']}.")
