@@ -11,7 +11,7 @@ import pytest
 
 import lossbook
 from tests import contract
-from tests.mutants import KINDS
+from tests.mutants import KINDS, edits
 
 FOLDER = Path(__file__).parent
 MUTANTS = [
@@ -52,6 +52,15 @@ def test_mutant_is_caught(stem, mutant, monkeypatch):
     assert reason, f"{mutant.killed_by!r} passes"
     # A mutant that doesn't run was caught by nobody.
     assert not re.search(r"\b(Type|Name|Attribute|Import)Error", reason), reason
+
+
+@pytest.mark.slow
+def test_no_check_catches_a_copy_without_a_bug(monkeypatch):
+    tried = {(stem, mutant.of, mutant.killed_by) for stem, mutant in MUTANTS}
+    for stem, of, killed_by in sorted(tried):
+        begins = f"class {of}" if of == "Criterion" else f"def {of}("
+        (same,) = edits(lossbook._HOMES[of], {of: [("nothing", begins, begins, killed_by)]})
+        assert failure(stem, same, monkeypatch) is None, f"{killed_by} of {of}"
 
 
 def kinds(case):

@@ -47,9 +47,8 @@ def needs() -> None:
     loaded = {getattr(module, "__file__", None) or "" for module in [*sys.modules.values()]}
     paths = {Path(file).resolve() for file in loaded | _opened}
     files = {p.relative_to(ROOT).as_posix() for p in paths if p.is_relative_to(ROOT)}
-    made = re.compile(
-        r"\.|(build|site|node_modules|[^/]*\.egg-info)/|.*\.pyc$"
-    )  # Versions stand for .venv.
+    # Versions stand for .venv.
+    made = re.compile(r"\.|(build|site|node_modules|[^/]*\.egg-info)/|.*\.pyc$")
     files = {file for file in files if not made.match(file)}
     names = {f"lossbook.{name}" for name in lossbook._HOMES.keys() & vars(lossbook).keys()}
     found = sorted(files - {"lossbook/__init__.py"} | names)
