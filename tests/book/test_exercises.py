@@ -1,10 +1,12 @@
 """Exercises: the stub and every wrong answer fail the check, the solution passes it."""
 
+import ast
 import contextlib
 import doctest
 import importlib
 import io
 import re
+import symtable
 import warnings
 from dataclasses import replace
 from textwrap import dedent
@@ -34,6 +36,103 @@ def execute(chapter, block, names):
         with meant, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             exec(code, names)
+
+
+class Order(ast.NodeVisitor):
+    """Whether each name is used or bound first, in the order in which Python does it."""
+
+    def __init__(self, tree):
+        self.first = {}
+        self.visit(tree)
+
+    def visit_Name(self, node):
+        self.first.setdefault(node.id, type(node.ctx))
+
+    def visit_Assign(self, node):
+        for part in (node.value, *node.targets):
+            self.visit(part)
+
+    def visit_AugAssign(self, node):
+        self.first.setdefault(ast.unparse(node.target), ast.Load)
+        self.visit(node.value)
+
+    def visit_For(self, node):
+        for part in (node.iter, node.target, *node.body, *node.orelse):
+            self.visit(part)
+
+
+def names_of(tree):
+    """The names that some code takes from what stands before it, and those that it binds."""
+    tables = [symtable.symtable(ast.unparse(tree), "", "exec")]
+    own = tables[0].get_symbols()
+    used = {s.get_name() for s in own if s.is_referenced()}
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        used |= {s.get_name() for s in table.get_symbols() if s.is_global()}
+    bound = {s.get_name() for s in own if s.is_assigned() or s.is_imported()}
+    first = Order(tree).first
+    return {name for name in used if first.get(name) != ast.Store}, bound
+
+
+def statements(block):
+    """The statements of a block, or its examples: their lines and their code."""
+    if block.kind == "pycon":
+        for example in doctest.DocTestParser().get_examples(block.source):
+            lines = (example.source + example.want).count("\n")
+            yield example.lineno, example.lineno + lines, ast.parse(example.source).body[0]
+    else:
+        for node in ast.parse(block.source).body:
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            yield first - 1, node.end_lineno, node
+
+
+GIVEN = ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef  # Nothing changes those.
+SHOWS = re.compile(r"(plots|peers|print|torch\.testing|np\.testing)\b")
+
+
+def changed_by(node):
+    """The names of what a statement may change: an object whose method it calls, an item."""
+    if isinstance(node, GIVEN):
+        return set()
+    parts = []
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Subscript | ast.Attribute) and isinstance(inner.ctx, ast.Store):
+            parts.append(inner.value)
+        trains = isinstance(inner, ast.Call) and ast.unparse(inner.func).startswith("experiments.")
+        if trains or (isinstance(inner, ast.Expr) and not SHOWS.match(ast.unparse(inner))):
+            parts.append(inner)
+    return {n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)}
+
+
+def thinned(blocks, asked):
+    """Leave of the blocks the statements on which an exercise depends; lines keep their numbers.
+
+    Most of a chapter's time goes into experiments and figures for which no exercise asks. What is
+    changed out of sight of this, by a function's body, is missed.
+
+    Args:
+        asked: For the blocks that stay as they are, the names that are used there.
+    """
+    found, wanted, given = [], set(), set()
+    for block in (b for b in blocks if b not in asked):
+        for _, _, node in statements(block):
+            given |= names_of(node)[1] if isinstance(node, GIVEN) else set()
+    for block in reversed(blocks):
+        if block in asked:
+            wanted |= asked[block]
+            found.append(block)
+            continue
+        lines = block.source.split("\n")
+        for start, end, node in reversed(list(statements(block))):
+            used, bound = names_of(node)
+            changes = changed_by(node) - given
+            if wanted & (bound | changes):
+                wanted = wanted - bound | changes | used
+            else:
+                lines[start:end] = [""] * (end - start)
+        found.append(block._replace(source="\n".join(lines)))
+    return found[::-1]
 
 
 def exercises_of(chapter):
@@ -95,13 +194,27 @@ def answer(stub, value):
 
 
 def verdicts(chapter, answers=None):
-    """Try every exercise of a chapter: what went wrong, an empty list if nothing."""
-    wrong = []
+    """Try every exercise of a chapter: what went wrong, an empty list if nothing.
+
+    What goes wrong after a thinned chapter is judged after the whole one.
+    """
     answers = answers_of(chapter) if answers is None else answers
-    tried = list(exercises_of(chapter))
+    tried, asked = list(exercises_of(chapter)), {}
+    for number, (_, stub, check, solution) in enumerate(tried, 1):
+        known = answers.get(number, Answers(wrong=()))
+        given = filter(None, (*known.wrong, known.solution, known.hidden))
+        code = [*map(dedent, given), *(block.source for block in (stub, check, *solution))]
+        asked[stub] = asked[check] = set().union(*(names_of(ast.parse(text))[0] for text in code))
+    with contextlib.suppress(Exception):
+        if found_wrong(chapter, thinned(chapter.blocks, asked), tried, answers) == []:
+            return []
+    return found_wrong(chapter, chapter.blocks, tried, answers)
+
+
+def found_wrong(chapter, blocks, tried, answers):
+    """Try every exercise after the blocks before it."""
+    wrong, names, left = [], {"__name__": "__main__"}, iter(blocks)
     own = {block for _, stub, check, _ in tried for block in (stub, check)}
-    names = {"__name__": "__main__"}
-    left = iter(chapter.blocks)
     for number, (line, stub, check, solution) in enumerate(tried, 1):
         for block in left:
             if block == check:
@@ -282,6 +395,24 @@ def planted(old="", new=""):
 )
 def test_a_wrong_exercise_is_caught(old, new, expected):
     assert next(iter(verdicts(planted(old, new))), None) == expected
+
+
+def test_a_chapter_is_thinned_to_what_its_exercises_use():
+    slow = "one = 1\ntwo = [0]\ntwo.append(one)\nfor k in two:\n    print(k)\none = len(two) - 1\n"
+    chapter = planted("one = 1\n", slow)
+    asked = dict.fromkeys(chapter.blocks[2:], frozenset({"one"}))
+    first, second, *rest = thinned(chapter.blocks, asked)
+    assert first.source == slow.replace("for k in two:\n    print(k)\n", "\n\n")
+    assert [second, *rest] == chapter.blocks[1:]
+
+
+@pytest.mark.usefixtures("strict")
+def test_what_a_function_changes_out_of_sight_is_judged_after_the_whole_chapter():
+    hidden = "box = []\n\ndef fill():\n    box.append(1)\n\nfill()\none = box[0]\n"
+    chapter = planted("one = 1\n", hidden)
+    asked = dict.fromkeys(chapter.blocks[2:], frozenset({"one"}))
+    assert "\nfill()\n" not in thinned(chapter.blocks, asked)[0].source
+    assert verdicts(chapter) == []
 
 
 ADDED = Answers(

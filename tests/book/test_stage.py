@@ -21,7 +21,7 @@ import lossbook
 from lossbook import __version__
 from lossbook.book import plots
 from lossbook.book.pages import card, cite, facts, gallery, notebook, stage, tex
-from lossbook.book.runs import chapters, charts
+from lossbook.book.runs import chapters, charts, formula
 from lossbook.book.runs.chapters import ROOT, Chapter, ChapterError, settings
 from lossbook.book.runs.run import Result, Run
 
@@ -662,6 +662,14 @@ def test_machines_find_every_chapter(book):
         assert not chapter.losses or f"/{chapter.name}/index.md)" in listed
 
 
+def test_the_symbols_of_a_formula_on_an_api_page():
+    bindings = [(r"\hat y", "predictions"), ("C", "#j"), ("w", "weight or 1")]
+    text = formula.Text("a_loss", ["images", "delta=1.0"], bindings, 1)
+    assert stage._symbols(text) == (
+        r"For `delta=1.0`, $\hat y$ = `predictions`, $C$ = the number of $j$, $w$ = `weight` or 1."
+    )
+
+
 # The staged book ---------------------------------------------------------------------------------
 
 
@@ -677,6 +685,18 @@ def test_a_page_for_each_chapter_and_none_besides_but_the_generated_ones(book):
     assert own <= pages
     vetted = {path.relative_to(ROOT / "lossbook").with_suffix(".md").as_posix() for path in LOSSES}
     assert all(p.startswith("api/") or "/" not in p or p in vetted for p in pages - own)
+
+
+def test_an_api_page_has_the_formulas_of_its_losses(book):
+    for chapter in book.chapters:
+        for text in (t for t in formula.texts(chapter) if t.loss in chapter.own):
+            family = chapter.file.split("/")[1]
+            page = (book.folder / f"docs/api/{family}.md").read_text()
+            own = page.split(f"\n## {text.loss} {{")[1].split("\n## ")[0]
+            for argument in (argument.partition(" or ")[0] for _, argument in text.bindings):
+                assert argument.startswith("#") or f"`{argument}`" in own
+            shown = [" ".join(source.split()) for source in sources(own)]
+            assert " ".join(text.displays[0][1].split()) in shown
 
 
 def blocks_of(text):

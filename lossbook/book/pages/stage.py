@@ -24,7 +24,7 @@ from lossbook.book.pages import (
     tex,
 )
 from lossbook.book.peers import PEERS
-from lossbook.book.runs import charts, seeds
+from lossbook.book.runs import charts, formula, seeds
 from lossbook.book.runs.chapters import (
     BUILD,
     DOCS,
@@ -82,7 +82,7 @@ def stage(
     else:
         runs = [cached(chapter) or _running(chapter) for chapter in chosen]
     written = set()
-    tex.typeset([formula for chapter in chosen for formula in tex.formulas(chapter.body)])
+    tex.typeset([found for chapter in chosen for found in tex.formulas(chapter.body)])
     for chapter in chosen:
         errors += _typeset(chapter)
     for chapter, run in zip(chosen, runs, strict=True):
@@ -144,9 +144,9 @@ def _write(name: str, content: str | bytes) -> Path:
 def _typeset(chapter: Chapter) -> list[ChapterError]:
     """Typeset a chapter's formulas; report those that KaTeX refuses."""
     errors = []
-    for formula, message in tex.typeset(tex.formulas(chapter.body)).items():
-        line = chapter.text[: chapter.text.index(formula)].count("\n") + 1
-        errors.append(ChapterError(chapter.path, line, f"{message} in {formula.strip()!r}"))
+    for refused, message in tex.typeset(tex.formulas(chapter.body)).items():
+        line = chapter.text[: chapter.text.index(refused)].count("\n") + 1
+        errors.append(ChapterError(chapter.path, line, f"{message} in {refused.strip()!r}"))
     return errors
 
 
@@ -369,30 +369,48 @@ def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
         page = pages.setdefault(f"api/{family}.md", f"# {family.capitalize()}\n\n")
         module = file.removesuffix(".py").replace("/", ".")
         pages[f"api/{family}.md"] = page + "".join(
-            _symbol(f"{module}.{name}", [c.name for c in chapters if name in c.own])
-            for name in names
+            _symbol(f"{module}.{name}", [c for c in chapters if name in c.own]) for name in names
         )
         if file not in written:
             pages[f"{family}/{stem}.md"] = _vetting_page(file, names)
-    return pages
+    api = [name for name in pages if name.startswith("api/")]
+    tex.typeset([found for name in api for found in tex.formulas(pages[name])])
+    return pages | {name: tex.render(pages[name]) for name in api}
 
 
-def _symbol(path: str, chapters: Sequence[str]) -> str:
+def _symbol(path: str, chapters: Sequence[Chapter]) -> str:
     """Describe a public name on its API page, below the way to its chapter and its source."""
     links = [
         link
-        for chapter in chapters
+        for chapter in (c.name for c in chapters)
         for link in (f"[Chapter](../{chapter}.md)", f"[The file](../{chapter}.md#the-file)")
     ]
     name = path.rpartition(".")[2]
+    formulas = "".join(
+        f"$${display}$$\n\n{_symbols(text)}\n\n"
+        for chapter in chapters
+        for text in formula.texts(chapter)
+        for _, display in text.displays[:1]
+        if text.loss == name
+    )
     given = inspect.signature(getattr(lossbook, name)).parameters.values()
     call = inspect.Signature([p.replace(annotation=p.empty) for p in given])
     return (
         f"## {name} {{ #{path} }}\n\n"
         f'<div class="chapter-links" markdown>\n{" ".join(links)}\n</div>\n\n'
-        f"```py\n{name}{call}\n```\n\n"
+        f"{formulas}```py\n{name}{call}\n```\n\n"
         f"::: {path}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n\n"
     )
+
+
+def _symbols(text: formula.Text) -> str:
+    """Say which argument each symbol of a formula is, and the settings that it holds for."""
+    said = [f"`{option}`" for option in text.options if "=" in option]
+    for symbol, argument in text.bindings:
+        given, _, otherwise = argument.partition(" or ")
+        number = f"the number of ${given[1:]}$" if given.startswith("#") else f"`{given}`"
+        said.append(f"${symbol}$ = {number}" + (f" or {otherwise}" if otherwise else ""))
+    return f"For {', '.join(said)}."
 
 
 def _vetting_page(file: str, losses: Sequence[str]) -> str:
