@@ -16,6 +16,10 @@ both_schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
+# Instant navigation works only at the address for which the site was built, and a page may use the
+# clipboard only there or below localhost.
+SITE = "http://book.localhost/"
+NO_INDEX = {"config": {"lang": ["en"], "separator": " ", "pipeline": []}, "docs": []}
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-quic"),

@@ -19,7 +19,7 @@ from lossbook.book.pages import slides, stage
 from lossbook.book.runs import chapters, run
 from lossbook.book.runs.chapters import Chapter, ChapterError
 from lossbook.book.runs.run import Run
-from tests.book.browser import DESK, FLAGS, Handler, executable
+from tests.book.browser import DESK, FLAGS, NO_INDEX, SITE, Handler, executable
 
 # What the generators say of a build that goes well.
 QUIET = r"INFO|Build (started|finished)|No issues found|\s*$"
@@ -57,13 +57,13 @@ def book(tmp_path_factory, worker_id):
     return Book(folder, chapters.load()[0], errors)
 
 
-def build(folder, generator, name, site_url=None):
+def build(folder, generator, name):
     """Build what is staged in a folder, with "mkdocs" or "zensical", into `folder / name`.
 
     Returns what the generator complained of.
     """
     settings = yaml.safe_load((folder / f"{generator}.yml").read_text())
-    settings |= {"site_dir": name, "site_url": site_url or settings["site_url"], "watch": []}
+    settings |= {"site_dir": name, "site_url": SITE, "watch": []}
     settings["strict"] = False  # One dead link must not hide every page from every test.
     for plugin in settings["plugins"]:
         if isinstance(plugin, dict) and "mkdocstrings" in plugin:
@@ -83,36 +83,49 @@ def build(folder, generator, name, site_url=None):
     return "\n".join(line for line in said.splitlines() if not re.match(QUIET, line))
 
 
+@pytest.fixture(scope="session")
+def built(book):
+    """The folder of the site that MkDocs builds, once for all, and what it complained of."""
+    folder, said = book.folder / "site-mkdocs", book.folder / "site-mkdocs.txt"
+    with FileLock(f"{folder}.lock"):
+        if not said.exists():
+            complaints = build(book.folder, "mkdocs", folder.name)
+            slides.make(folder, book.chapters)
+            said.write_text(complaints)
+    return folder, said.read_text()
+
+
 @pytest.fixture(scope="module")
-def site(book, request):
-    """The address of the site, built for it: instant navigation works nowhere else."""
-    folder = book.folder / f"site-{request.module.__name__.rpartition('.')[2]}"
-    handler = functools.partial(Handler, directory=folder)
+def port(built):
+    """Serve the site."""
+    handler = functools.partial(Handler, directory=built[0])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        address = f"http://127.0.0.1:{server.server_port}/"
-        build(book.folder, "mkdocs", folder.name, address)
-        slides.make(folder, book.chapters)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield address
+        yield server.server_port
         server.shutdown()
         thread.join()
 
 
 @pytest.fixture(scope="module")
-def browser(site):
-    assert site  # Built before Playwright's event loop runs in this thread.
+def browser(port):
+    """A browser in which `SITE` is the server's address, whatever its port."""
     with sync_playwright() as playwright:
         path = executable(playwright)
         if path is None:
             pytest.skip("no Chromium: none on the path, and Playwright has none of its own")
-        with playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
+        host = SITE.removeprefix("http://").rstrip("/")
+        flags = [*FLAGS, f"--host-resolver-rules=MAP {host} 127.0.0.1:{port}"]
+        with playwright.chromium.launch(executable_path=path, args=flags) as browser:
             yield browser
 
 
 @pytest.fixture
-def visit(browser, site):
-    """Open pages; none may report an error or ask another host for anything."""
+def visit(browser):
+    """Open pages; none may report an error or ask another host for anything.
+
+    The theme loads the whole search index with every page; without `search` it is empty.
+    """
     wrong, contexts = [], []
 
     def listen(page):
@@ -122,7 +135,7 @@ def visit(browser, site):
 
         def see(request):
             page.asked.append(request.url)
-            if not request.url.startswith((site, "data:", "blob:")):
+            if not request.url.startswith((SITE, "data:", "blob:")):
                 wrong.append(f"another host: {request.url}")
 
         page.asked = []
@@ -131,13 +144,16 @@ def visit(browser, site):
         page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
         page.on("request", see)
 
-    def opened(path, **options):
+    def opened(path, *, search=False, **options):
         context = browser.new_context(**{"viewport": DESK, "color_scheme": "light", **options})
         context.set_default_timeout(15_000)
         contexts.append(context)
+        if not search:
+            context.route("**/search_index.json", lambda route: route.fulfill(json=NO_INDEX))
         page = context.new_page()
         listen(page)
-        page.goto(site + path, wait_until="networkidle")
+        page.goto(SITE + path)
+        page.wait_for_load_state("networkidle")
         if options.get("color_scheme") == "dark":  # The theme's script chooses the scheme.
             page.locator("body[data-md-color-scheme=slate]").wait_for()
         return page

@@ -19,6 +19,7 @@ from tests.book.browser import (
     MARKS,
     PAINT,
     PHONE,
+    SITE,
     both_schemes,
     contrast,
     every_chapter,
@@ -164,14 +165,14 @@ def test_a_figure_can_be_read_in_both_color_schemes(visit, path, scheme):
 
 
 @every_page
-def test_a_page_is_light(visit, site, book, path, capsys):
+def test_a_page_is_light(visit, built, path, capsys):
     """Until the reader scrolls; the search index, which the theme loads behind it, is apart."""
     page = visit(path)
     page.evaluate("document.fonts.ready.then(() => true)")
     page.wait_for_load_state("networkidle")
-    asked = {url.removeprefix(site).partition("?")[0] for url in page.asked if url.startswith(site)}
+    asked = {url.removeprefix(SITE).partition("?")[0] for url in page.asked if url.startswith(SITE)}
     assert {path, "assets/book.css", "assets/fonts/inter.woff2"} <= asked
-    files = [book.folder / "site-test_browser" / name for name in asked]
+    files = [built[0] / name for name in asked]
     files = [file / "index.html" if file.is_dir() else file for file in files]
     sizes = {file.name: len(gzip.compress(file.read_bytes())) / 1000 for file in files}
     index = sizes.pop("search_index.json", 0)
@@ -241,11 +242,11 @@ def test_a_figure_that_is_not_reached_loads_nothing(visit):
     assert any(url.endswith("vega.min.js") for url in page.asked)
 
 
-def test_instant_navigation_keeps_the_document_and_figures_live_there(visit, site):
+def test_instant_navigation_keeps_the_document_and_figures_live_there(visit):
     page = visit(HUBER)
     page.evaluate("window.__mark = 1")
     page.locator(f".md-nav a[href$='{FOCAL}']").first.evaluate("e => e.click()")
-    page.wait_for_url(site + FOCAL)
+    page.wait_for_url(SITE + FOCAL)
     page.locator("h1", has_text="Focal loss").wait_for()
     assert page.evaluate("window.__mark") == 1
     for title, back in (("Focal loss", False), ("Huber loss", True)):
@@ -307,7 +308,7 @@ ASKED = {
 
 
 def test_what_readers_ask_is_answered_first(visit):
-    page = visit(HOME)
+    page = visit(HOME, search=True)
     page.locator(".md-search__input").click()
     first, wrong = page.locator(".md-search-result__link").first, []
     for answer, queries in ASKED.items():

@@ -43,8 +43,25 @@ WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 @every_formatted
-def test_a_wide_page_opens_with_its_formula_and_its_figure(visit, path):
-    page = visit(path, viewport=WIDE)
+def test_a_page_has_the_form_of_the_book(visit, path):
+    """Wide, on paper and narrow, in one visit: a page takes seconds to open."""
+    page = visit(path, viewport=WIDE, color_scheme="dark")
+    opens_with_its_formula_and_its_figure(page, path)
+    no_word_is_cut(page)
+    is_light_on_paper_and_without_what_cannot_be_opened_there(page)
+    page.set_viewport_size(NARROW)
+    formula_within(page, path, 1100)
+    facts_keep_names_on_one_line(page)
+    no_word_is_cut(page)
+    reach_every_figure(page)
+    no_word_is_cut(page)
+    page.set_viewport_size(WIDE)
+    page.wait_for_timeout(300)
+    no_word_is_cut(page)
+    panels_stand_side_by_side_where_there_is_room(page)
+
+
+def opens_with_its_formula_and_its_figure(page, path):
     formula_within(page, path, 700)
     lines = page.evaluate(OPEN)
     assert max(lines, default=0) <= 3
@@ -56,7 +73,9 @@ def test_a_wide_page_opens_with_its_formula_and_its_figure(visit, path):
     lengths = sorted(page.evaluate(LINE))
     assert len(lengths) > 5
     assert 65 <= lengths[len(lengths) // 2] <= 80, "prose has lines of a book"
-    no_word_is_cut(page)
+
+
+def panels_stand_side_by_side_where_there_is_room(page):
     panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
     shape = f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]"
     for figure in page.locator("article figure[data-chart]").all()[:1]:
@@ -65,19 +84,16 @@ def test_a_wide_page_opens_with_its_formula_and_its_figure(visit, path):
         wide = figure.evaluate(shape)
         page.set_viewport_size(NARROW)
         page.wait_for_timeout(300)
-        assert figure.evaluate(shape) < 1.5 < wide, "panels stand side by side where there is room"
+        assert figure.evaluate(shape) < 1.5 < wide
 
 
-@every_formatted
-def test_a_narrow_page_opens_with_its_formula_and_cuts_no_word(visit, path):
-    page = visit(path, viewport=NARROW)
-    formula_within(page, path, 1100)
-    no_word_is_cut(page)
+def facts_keep_names_on_one_line(page):
     page.set_viewport_size(PHONE)
     names = page.locator(".facts code").evaluate_all(
         "all => all.map(e => e.getClientRects().length)"
     )
     assert set(names) <= {1}, "a name among the facts stands on one line"
+    page.set_viewport_size(NARROW)
 
 
 def formula_within(page, path, highest):
@@ -86,18 +102,13 @@ def formula_within(page, path, highest):
 
 
 def no_word_is_cut(page):
-    for live in (False, True):
-        if live:
-            reach_every_figure(page)
-        for figure in page.locator("article figure.chart").all():
-            assert figure.evaluate(OUTSIDE) == []
-            assert "…" not in figure.inner_text()
+    for figure in page.locator("article figure.chart").all():
+        assert figure.evaluate(OUTSIDE) == []
+        assert "…" not in figure.inner_text()
 
 
-@every_formatted
-def test_on_paper_a_dark_page_is_light_and_what_cannot_be_opened_is_gone(visit, path):
-    page = visit(path, color_scheme="dark")
-    page.add_style_tag(content="* { transition: none !important; }")
+def is_light_on_paper_and_without_what_cannot_be_opened_there(page):
+    still = page.add_style_tag(content="* { transition: none !important; }")
     page.emulate_media(media="print", color_scheme="dark")
     words = "article :is(p, a:not(.headerlink), figure text, pre span)"
     inks = page.locator(words).evaluate_all(
@@ -110,6 +121,8 @@ def test_on_paper_a_dark_page_is_light_and_what_cannot_be_opened_is_gone(visit, 
         assert min(contrast(color, "rgb(255, 255, 255)") for color in colors) >= 3
     for what in (".controls", ".chapter-links", "details.code"):
         assert not any(e.is_visible() for e in page.locator(f"article {what}").all())
+    page.emulate_media(media="screen", color_scheme="dark")
+    still.evaluate("e => e.remove()")
 
 
 def test_a_word_that_is_cut_is_found(visit):
