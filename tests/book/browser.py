@@ -19,7 +19,10 @@ DESK = {"width": 1280, "height": 900}
 # Instant navigation works only at the address for which the site was built, and a page may use the
 # clipboard only there or below localhost.
 SITE = "http://book.localhost/"
-NO_INDEX = {"config": {"lang": ["en"], "separator": " ", "pipeline": []}, "docs": []}
+NO_INDEX = {
+    "config": {"lang": ["en"], "separator": " ", "pipeline": [], "fields": {}},
+    "docs": [],
+}
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-quic"),
