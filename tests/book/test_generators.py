@@ -131,6 +131,18 @@ def test_a_page_has_all_that_was_staged(book, sites, generator):
         assert next(text for tag, _, text in page.headings if tag == "h1").strip()
 
 
+RETURNS = re.compile(r">Returns:</span></p>(.*?)</ul>", re.S)
+
+
+@pytest.mark.usefixtures("sites")
+@pytest.mark.parametrize("generator", BOTH)
+def test_what_a_function_returns_is_one_item(book, generator):
+    for path in (book.folder / f"site-{generator}/api").rglob("*.html"):
+        found = RETURNS.findall(path.read_text())
+        assert found
+        assert {part.count("<li") for part in found} == {1}, path
+
+
 def test_there_is_something_to_compare(sites):
     page = sites[0]["zensical"]["classification/focal/index.html"]
     for what in (

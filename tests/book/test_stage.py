@@ -666,7 +666,8 @@ def test_the_symbols_of_a_formula_on_an_api_page():
     bindings = [(r"\hat y", "predictions"), ("C", "#j"), ("w", "weight or 1")]
     text = formula.Text("a_loss", ["images", "delta=1.0"], bindings, 1)
     assert stage._symbols(text) == (
-        r"For `delta=1.0`, $\hat y$ = `predictions`, $C$ = the number of $j$, $w$ = `weight` or 1."
+        r"With $\hat y$ = `predictions`, $C$ = the number of $j$, $w$ = `weight` or 1; "
+        "for `delta=1.0`."
     )
 
 

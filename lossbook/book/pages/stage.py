@@ -51,6 +51,8 @@ _COMMENT = re.compile(
 )
 # What search puts first: a page that answers, then the chapters (4), then the rest (1).
 _BOOST = {"symptoms": 8, "classification/cross_entropy": 8, "choose": 2}
+# A formula of a gradient, by how it begins.
+_SLOPE = re.compile(r"(\s|\\begin\{\w+\})*\\(nabla|d?frac\{(d|\\partial))\b")
 # What a cell shows first, its code folded below.
 _SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
 
@@ -387,10 +389,10 @@ def _symbol(path: str, chapters: Sequence[Chapter]) -> str:
     ]
     name = path.rpartition(".")[2]
     formulas = "".join(
-        f"$${display}$$\n\n{_symbols(text)}\n\n"
+        "".join(f"$${display}$$\n\n" for _, display in text.displays if not _SLOPE.match(display))
+        + f"{_symbols(text)}\n\n"
         for chapter in chapters
         for text in formula.texts(chapter)
-        for _, display in text.displays[:1]
         if text.loss == name
     )
     given = inspect.signature(getattr(lossbook, name)).parameters.values()
@@ -405,12 +407,13 @@ def _symbol(path: str, chapters: Sequence[Chapter]) -> str:
 
 def _symbols(text: formula.Text) -> str:
     """Say which argument each symbol of a formula is, and the settings that it holds for."""
-    said = [f"`{option}`" for option in text.options if "=" in option]
+    said = []
     for symbol, argument in text.bindings:
         given, _, otherwise = argument.partition(" or ")
         number = f"the number of ${given[1:]}$" if given.startswith("#") else f"`{given}`"
         said.append(f"${symbol}$ = {number}" + (f" or {otherwise}" if otherwise else ""))
-    return f"For {', '.join(said)}."
+    settings = [f"`{option}`" for option in text.options if "=" in option]
+    return f"With {', '.join(said)}" + (f"; for {', '.join(settings)}." if settings else ".")
 
 
 def _vetting_page(file: str, losses: Sequence[str]) -> str:
