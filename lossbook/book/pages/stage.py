@@ -52,7 +52,7 @@ _COMMENT = re.compile(
 # What search puts first: a page that answers, then the chapters (4), then the rest (1).
 _BOOST = {"symptoms": 8, "classification/cross_entropy": 8, "choose": 2}
 # A formula of a gradient, by how it begins.
-_SLOPE = re.compile(r"(\s|\\begin\{\w+\})*\\(nabla|d?frac\{(d|\\partial))\b")
+_SLOPE = re.compile(r"(\s|\\begin\{\w+\})*\\(nabla|d?frac\{(d|\\partial)\b)")
 # What a cell shows first, its code folded below.
 _SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
 
