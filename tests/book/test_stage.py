@@ -698,6 +698,9 @@ def test_an_api_page_has_the_formulas_of_its_losses(book):
                 assert argument.startswith("#") or f"`{argument}`" in own
             shown = [" ".join(source.split()) for source in sources(own)]
             assert " ".join(text.displays[0][1].split()) in shown
+            assert not re.search(r"\\partial|\\nabla", " ".join(shown)), (
+                "gradients are the chapter's"
+            )
 
 
 def blocks_of(text):
