@@ -3,11 +3,13 @@
 import re
 from collections import Counter
 from html.parser import HTMLParser
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import yaml
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from tests.book.browser import SITE
 from tests.book.conftest import build
 
 BOTH = ("mkdocs", "zensical")
@@ -158,6 +160,50 @@ def test_there_is_something_to_compare(sites):
         assert page.counts[what] >= 1, what
     assert len(page.headings) >= 8
     assert len(page.words()) >= 1000
+
+
+# What most readers type, and the page that Zensical must put first too.
+COMMONEST = {
+    "BCEWithLogitsLoss": "classification/binary_cross_entropy",
+    "cross entropy": "classification/cross_entropy",
+    "dice": "segmentation/dice",
+    "focal": "classification/focal",
+    "huber": "regression/huber",
+    "kl": "distribution/kl_divergence",
+    "mae": "regression/absolute_error",
+    "mse": "regression/squared_error",
+    "nan": "symptoms",
+    "triplet": "embedding/triplet",
+}
+# Its results stand in a shadow tree.
+FIRST = """() => {
+    const trees = [...document.querySelectorAll("*")].map(e => e.shadowRoot).filter(Boolean);
+    return trees.map(tree => tree.querySelector("a")?.href).find(Boolean);
+}"""
+
+
+@pytest.mark.usefixtures("sites")
+def test_what_readers_ask_most_is_answered_first_by_zensical_too(book, browser):
+    folder = book.folder / "site-zensical"
+
+    def serve(route):
+        path = folder / urlsplit(route.request.url).path.lstrip("/")
+        route.fulfill(path=path / "index.html" if path.is_dir() else path)
+
+    with browser.new_context() as context:
+        context.route(f"{SITE}**", serve)
+        page, wrong = context.new_page(), []
+        page.goto(SITE)
+        page.wait_for_load_state("networkidle")
+        page.keyboard.press("/")
+        for words, answer in COMMONEST.items():
+            page.keyboard.press("ControlOrMeta+A")
+            page.keyboard.type(words)
+            try:
+                page.wait_for_function(f"answer => ({FIRST})()?.includes(answer)", arg=answer)
+            except PlaywrightTimeout:
+                wrong.append(f"{words}: {page.evaluate(FIRST)}, not {answer}")
+        assert wrong == []
 
 
 # Planted ----------------------------------------------------------------------------------------
