@@ -154,7 +154,8 @@ def visit(browser):
         listen(page)
         page.goto(SITE + path)
         page.wait_for_load_state("networkidle")
-        if options.get("color_scheme") == "dark":  # The theme's script chooses the scheme.
+        # The theme's script chooses the scheme.
+        if options.get("color_scheme") == "dark" and options.get("java_script_enabled", True):
             page.locator("body[data-md-color-scheme=slate]").wait_for()
         return page
 

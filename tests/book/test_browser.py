@@ -90,6 +90,17 @@ def test_without_javascript_everything_is_there(visit, path):
         assert folded.locator(inside).first.is_visible()
 
 
+def test_without_javascript_a_dark_screen_is_as_dark_as_with_it(visit):
+    seen = []
+    for runs in (False, True):
+        page = visit(HUBER, color_scheme="dark", java_script_enabled=runs)
+        inks = "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+        shown = (".md-header", "article p", "article p a", ".highlight .k", ".highlight code")
+        seen.append([page.locator(f"{what} >> nth=0").evaluate(inks) for what in ("body", *shown)])
+    assert luminance(seen[0][0][1]) < 0.05
+    assert seen[0] == seen[1]
+
+
 CUT = """() => [...document.querySelectorAll("article *")].filter(e => {
     if (e.closest("svg, .katex-mathml") || !e.offsetParent) return false;
     if (e.getBoundingClientRect().right <= document.documentElement.clientWidth + 1) return false;

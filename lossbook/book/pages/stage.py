@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from html import escape
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -456,7 +457,24 @@ def _assets() -> dict[str, bytes]:
         "assets/fonts/inter.woff2": inter / "inter-latin-wght-normal.woff2",
         "assets/fonts/jetbrains-mono.woff2": mono / "jetbrains-mono-latin-400-normal.woff2",
     }
-    return {name: path.read_bytes() for name, path in found.items()}
+    return {name: path.read_bytes() for name, path in found.items()} | {"assets/dark.css": _dark()}
+
+
+def _dark() -> bytes:
+    """The dark scheme of the theme and of the book for who runs no script.
+
+    With scripts the theme's own chooses the scheme.
+    """
+    theme = Path(metadata.distribution("mkdocs-material").locate_file("material/templates/assets"))
+    styles = [*theme.glob("stylesheets/palette.*.css"), DOCS / "assets/book.css"]
+    slate = re.compile(
+        r'\[data-md-color-scheme="?slate"?\](?:\[data-md-color-primary\])?\s*\{(.*?)\}', re.S
+    )
+    rules = ";\n".join(rule for path in styles for rule in slate.findall(path.read_text()))
+    where = "@media screen and (scripting: none) and (prefers-color-scheme: dark)"
+    return (
+        f"{where} {{\n[data-md-color-scheme][data-md-color-primary] {{\n{rules}\n}}\n}}\n".encode()
+    )
 
 
 def navigation(
