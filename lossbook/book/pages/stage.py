@@ -465,8 +465,8 @@ def _dark() -> bytes:
 
     With scripts the theme's own chooses the scheme.
     """
-    theme = Path(metadata.distribution("mkdocs-material").locate_file("material/templates/assets"))
-    styles = [*theme.glob("stylesheets/palette.*.css"), DOCS / "assets/book.css"]
+    theme = metadata.distribution("mkdocs-material").locate_file("material/templates/assets")
+    styles = [*Path(str(theme)).glob("stylesheets/palette.*.css"), DOCS / "assets/book.css"]
     slate = re.compile(
         r'\[data-md-color-scheme="?slate"?\](?:\[data-md-color-primary\])?\s*\{(.*?)\}', re.S
     )
