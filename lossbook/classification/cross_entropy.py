@@ -4,20 +4,76 @@ Chapter: https://lossbook.example/classification/cross_entropy/
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 __all__ = ["cross_entropy"]
 
 
-def _surprise(x: Tensor, labels: Tensor) -> Tensor:
-    """-log softmax(x)_t for the true class t, with its digits where it is nearly 0."""
-    truth = labels.unsqueeze(1)
+def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tensor | None]:
+    """-log softmax(x) of the true class, with its digits where it is nearly 0, and its mean."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level < 0:
+        surprise, mean, _ = _InOneTable.apply(x, truth, with_mean)  # type: ignore[no-untyped-call]
+        return surprise, mean
     top = x.detach().amax(1, keepdim=True)
-    lead = (x.gather(1, truth) - top).squeeze(1)
-    others = (x - top).scatter(1, truth, -math.inf).exp().sum(1)
-    return (others + lead.expm1()).log1p() - lead
+    lead = x.gather(1, truth) - top
+    others = (x - top).scatter(1, truth, -math.inf).exp().sum(1, keepdim=True)
+    log_sum = (others + lead.expm1()).log1p()
+    return log_sum - lead, log_sum - (x - top).mean(1, keepdim=True) if with_mean else None
+
+
+class _InOneTable(torch.autograd.Function):
+    """The same, for which autograd would keep and go through several tables as large as x.
+
+    Not for torch.compile, which needs no help, and not for forward mode, which torch doesn't nest.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+        top = x.amax(1, keepdim=True)
+        lead, table = x.gather(1, truth) - top, x - top
+        mean = table.mean(1, keepdim=True) if with_mean else None
+        others = table.exp_().scatter_(1, truth, 0).sum(1, keepdim=True)
+        log_sum = (others + lead.expm1()).log1p()
+        # p - 1 at the truth is -others / sum, which has more digits.
+        slope = table.scatter_(1, truth, -others).div_(others + lead.exp())
+        return log_sum - lead, None if mean is None else log_sum - mean, slope
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], outputs: Any) -> None:
+        ctx.set_materialize_grads(False)
+        surprise, _, slope = outputs
+        ctx.save_for_backward(inputs[1], surprise, slope)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
+        to_surprise, to_mean, to_slope = gradients
+        truth, surprise, slope = ctx.saved_tensors
+        if to_surprise is None:
+            to_surprise = torch.zeros_like(surprise)
+        if to_mean is None:
+            result = to_surprise * slope
+        else:
+            result = torch.addcmul(-to_mean / slope.shape[1], to_surprise + to_mean, slope)
+            result = result.scatter_add(1, truth, to_mean)
+        if to_slope is not None:  # In a second derivative.
+            p = slope.scatter(1, truth, (-surprise).exp())
+            result = result + p * (to_slope - (p * to_slope).sum(1, keepdim=True))
+        return result, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, dims: tuple[int | None, ...], x: Tensor, truth: Tensor, with_mean: bool
+    ) -> tuple[Any, int]:
+        # The new dimension comes last, so that the classes stay on dimension 1.
+        x, truth = (
+            y.unsqueeze(-1).expand(*y.shape, info.batch_size) if dim is None else y.movedim(dim, -1)
+            for y, dim in zip((x, truth), dims[:2], strict=True)
+        )
+        return _InOneTable.apply(x, truth, with_mean), -1  # type: ignore[no-untyped-call]
 
 
 def cross_entropy(
@@ -87,10 +143,11 @@ def cross_entropy(
         # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
         losses = -(targets * log_p.masked_fill((targets == 0) & log_p.isneginf(), 0)).sum(1)
     else:
-        losses = _surprise(x, labels)
-        if isinstance(epsilon, Tensor) or epsilon > 0:
-            uniform = -x.log_softmax(1).mean(1)
+        smoothed = isinstance(epsilon, Tensor) or epsilon > 0
+        losses, uniform = _surprises(x, labels.unsqueeze(1), smoothed)
+        if uniform is not None:
             # Without smoothing a class that is ruled out costs nothing.
             uniform = uniform.masked_fill(uniform.isposinf() & (epsilon == 0), 0)
             losses = (1 - epsilon) * losses + epsilon * uniform
+        losses = losses.squeeze(1)
     return losses.to(logits.dtype)
