@@ -37,9 +37,10 @@ class _InOneTable(torch.autograd.Function):
         lead, table = x.gather(1, truth) - top, x - top
         mean = table.mean(1, keepdim=True) if with_mean else None
         others = table.exp_().scatter_(1, truth, 0).sum(1, keepdim=True)
-        log_sum = (others + lead.expm1()).log1p()
-        # p - 1 at the truth is -others / sum, which has more digits.
-        slope = table.scatter_(1, truth, -others).div_(others + lead.exp())
+        above_1 = others + lead.expm1()
+        log_sum = above_1.log1p()
+        # p - 1 of the truth is -others / sum, which has more digits.
+        slope = table.scatter_(1, truth, -others).div_(above_1 + 1)
         return log_sum - lead, None if mean is None else log_sum - mean, slope
 
     @staticmethod

@@ -17,7 +17,7 @@ def _surprise(x: Tensor, labels: Tensor) -> Tensor:
     truth = labels.unsqueeze(1)
     top = x.detach().amax(1, keepdim=True)
     lead = (x.gather(1, truth) - top).squeeze(1)
-    others = (x - top).scatter(1, truth, -math.inf).exp().sum(1)
+    others = x.scatter(1, truth, -math.inf).sub_(top).exp_().sum(1)
     return (others + lead.expm1()).log1p() - lead
 
 

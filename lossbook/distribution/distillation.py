@@ -15,7 +15,7 @@ def _surprises(x: Tensor) -> Tensor:
     """-log softmax(x), with its digits where it is nearly 0."""
     top, best = x.max(1, keepdim=True)
     gaps = top - x
-    others = (-gaps).scatter(1, best, -math.inf).exp().sum(1, keepdim=True)
+    others = gaps.scatter(1, best, math.inf).neg_().exp_().sum(1, keepdim=True)
     return gaps + others.log1p()
 
 

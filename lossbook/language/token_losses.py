@@ -54,7 +54,7 @@ def dft_loss(logits: Tensor, labels: Tensor) -> Tensor:
     x, truth = logits.to(torch.promote_types(logits.dtype, torch.float32)), labels.unsqueeze(-1)
     top = x.detach().amax(-1, keepdim=True)
     lead = (x.gather(-1, truth) - top).squeeze(-1)
-    others = (x - top).scatter(-1, truth, -math.inf).exp().sum(-1)
+    others = x.scatter(-1, truth, -math.inf).sub_(top).exp_().sum(-1)
     # -log p, with its digits where it is nearly 0.
     surprise = (others + lead.expm1()).log1p() - lead
     weights = (-surprise.detach()).exp()

@@ -275,6 +275,13 @@ def test_float32_keeps_the_digits_of_a_small_loss():
     assert loss.item() == pytest.approx(math.log1p(math.exp(-16)), rel=1e-6)
 
 
+def test_float32_keeps_the_digits_of_a_small_slope():
+    # p - 1 = -1 / (1 + e^16) = -1.1253e-7, which 1 - 1.1253e-7 rounds to -1.1921e-7.
+    logits = torch.tensor([[16.0, 0.0]], requires_grad=True)
+    cross_entropy(logits, integer([0])).sum().backward()
+    assert -logits.grad[0, 0].item() == pytest.approx(1 / (1 + math.exp(16)), rel=1e-6)
+
+
 def test_smoothing_of_zero_as_a_tensor():
     logits, none = real([[-math.inf, 0.0, 1.0]]), torch.tensor(0.0)
     for labels in (integer([1]), real([[0.0, 1.0, 0.0]])):

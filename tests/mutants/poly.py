@@ -9,7 +9,7 @@ LABELS = [
         "-(x.softmax(1).gather(1, truth).squeeze(1) + 1e-8).log()",
         "value",
     ),
-    ("the largest of the others", ".exp().sum(1)", ".exp().amax(1)", "value"),
+    ("the largest of the others", ".exp_().sum(1)", ".exp_().amax(1)", "value"),
     (
         "softmax before the softmax",
         "_surprise(logits.to(wide), labels)",
@@ -24,7 +24,7 @@ LABELS = [
         "two classes",
     ),
     ("1 + a small sum", SURPRISE, "(others + lead.exp()).log() - lead", "next to the optimum"),
-    ("the largest logit left in", "(x - top).scatter", "x.scatter", "value"),
+    ("the largest logit left in", ".sub_(top)", "", "value"),
     ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
     ("in half precision", "wide = torch", "wide = logits.dtype or torch", "float16"),
     (

@@ -30,11 +30,11 @@ MUTANTS = edits(
             ),
             (
                 "a step axis taken for the vocabulary",
-                "others = (x - top)",
-                "x = x.movedim(1, -1).reshape(x.shape)\n    others = (x - top)",
+                "others = x",
+                "x = x.movedim(1, -1).reshape(x.shape)\n    others = x",
                 "value",
             ),
-            ("the largest of the others", ".exp().sum(-1)", ".exp().amax(-1)", "value"),
+            ("the largest of the others", ".exp_().sum(-1)", ".exp_().amax(-1)", "value"),
             ("already averaged", DFT, f"{DFT}.mean()", "value"),
             (
                 "two tokens by a sigmoid of the first",
