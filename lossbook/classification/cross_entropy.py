@@ -58,8 +58,10 @@ class _InOneTable(torch.autograd.Function):
         if to_mean is None:
             result = to_surprise * slope
         else:
-            result = torch.addcmul(-to_mean / slope.shape[1], to_surprise + to_mean, slope)
-            result = result.scatter_add(1, truth, to_mean)
+            share, p = 1 / slope.shape[1], (-surprise).exp()
+            of_truth = to_surprise * (-surprise).expm1() + to_mean * (p - share)
+            result = torch.addcmul(-share * to_mean, to_surprise + to_mean, slope)
+            result = result.scatter(1, truth, of_truth)
         if to_slope is not None:  # In a second derivative.
             p = slope.scatter(1, truth, (-surprise).exp())
             result = result + p * (to_slope - (p * to_slope).sum(1, keepdim=True))
