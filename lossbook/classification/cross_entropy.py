@@ -8,14 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd.forward_ad import unpack_dual
 
 __all__ = ["cross_entropy"]
 
 
 def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tensor | None]:
     """-log softmax(x) of the true class, with its digits where it is nearly 0, and its mean."""
-    if not torch.compiler.is_compiling() and forward_ad._current_level < 0:
+    formula_alone = (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+    )
+    if not formula_alone:
         surprise, mean, _ = _InOneTable.apply(x, truth, with_mean)  # type: ignore[no-untyped-call]
         return surprise, mean
     top = x.detach().amax(1, keepdim=True)
@@ -28,11 +33,14 @@ def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tenso
 class _InOneTable(torch.autograd.Function):
     """The same, for which autograd would keep and go through several tables as large as x.
 
-    Not for torch.compile, which needs no help, and not for forward mode, which torch doesn't nest.
+    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
+    function is slow and cannot be nested.
     """
 
     @staticmethod
-    def forward(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, truth: Tensor, with_mean: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         top = x.amax(1, keepdim=True)
         lead, table = x.gather(1, truth) - top, x - top
         mean = table.mean(1, keepdim=True) if with_mean else None
@@ -41,13 +49,10 @@ class _InOneTable(torch.autograd.Function):
         log_sum = above_1.log1p()
         # p - 1 of the truth is -others / sum, which has more digits.
         slope = table.scatter_(1, truth, -others).div_(above_1 + 1)
-        return log_sum - lead, None if mean is None else log_sum - mean, slope
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], outputs: Any) -> None:
+        surprise = log_sum - lead
         ctx.set_materialize_grads(False)
-        surprise, _, slope = outputs
-        ctx.save_for_backward(inputs[1], surprise, slope)
+        ctx.save_for_backward(truth, surprise, slope)
+        return surprise, None if mean is None else log_sum - mean, slope
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
@@ -58,25 +63,14 @@ class _InOneTable(torch.autograd.Function):
         if to_mean is None:
             result = to_surprise * slope
         else:
-            share, p = 1 / slope.shape[1], (-surprise).exp()
-            of_truth = to_surprise * (-surprise).expm1() + to_mean * (p - share)
+            log_p, share = -surprise, 1 / slope.shape[1]
+            of_truth = to_surprise * log_p.expm1() + to_mean * (log_p.exp() - share)
             result = torch.addcmul(-share * to_mean, to_surprise + to_mean, slope)
             result = result.scatter(1, truth, of_truth)
         if to_slope is not None:  # In a second derivative.
             p = slope.scatter(1, truth, (-surprise).exp())
             result = result + p * (to_slope - (p * to_slope).sum(1, keepdim=True))
         return result, None, None
-
-    @staticmethod
-    def vmap(
-        info: Any, dims: tuple[int | None, ...], x: Tensor, truth: Tensor, with_mean: bool
-    ) -> tuple[Any, int]:
-        # The new dimension comes last, so that the classes stay on dimension 1.
-        x, truth = (
-            y.unsqueeze(-1).expand(*y.shape, info.batch_size) if dim is None else y.movedim(dim, -1)
-            for y, dim in zip((x, truth), dims[:2], strict=True)
-        )
-        return _InOneTable.apply(x, truth, with_mean), -1  # type: ignore[no-untyped-call]
 
 
 def cross_entropy(

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from lossbook import cross_entropy
@@ -218,7 +219,7 @@ def rows():
         Row(
             cross_entropy,
             settings={"label_smoothing": 0.1},
-            slower="the mean over classes sends back a second slope, which is added to the first",
+            slower="the mean over classes is another pass, and so is its slope at the truth",
             peers={
                 "torch": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
                 FORMULA: one_hot_smoothed,
@@ -280,6 +281,21 @@ def test_float32_keeps_the_digits_of_a_small_slope():
     logits = torch.tensor([[16.0, 0.0]], requires_grad=True)
     cross_entropy(logits, integer([0])).sum().backward()
     assert -logits.grad[0, 0].item() == pytest.approx(1 / (1 + math.exp(16)), rel=1e-6)
+
+
+def test_dual_numbers():
+    x, change, y = real([[2.0, 0.0, 1.0]]), real([[0.3, -0.2, 0.5]]), integer([1])
+    with forward_ad.dual_level():
+        loss = cross_entropy(forward_ad.make_dual(x, change), y)
+        moved = forward_ad.unpack_dual(loss).tangent
+    torch.testing.assert_close(moved, ((x.softmax(1) - F.one_hot(y, 3)) * change).sum(1))
+
+
+def test_forward_mode_nests():
+    x, y = real([[2.0, 0.0, 1.0]]), integer([1])
+    second = torch.func.jacfwd(torch.func.jacfwd(lambda x: cross_entropy(x[None], y)[0]))(x[0])
+    (p,) = x.softmax(1)
+    torch.testing.assert_close(second, p.diag() - p[:, None] * p)
 
 
 def test_smoothing_of_zero_as_a_tensor():

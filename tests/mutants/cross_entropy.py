@@ -140,10 +140,10 @@ MUTANTS = edits(
                 "result.scatter(",
                 "gradient",
             ),
-            ("the truth beyond the mean", "(p - share)", "p", "gradient"),
+            ("the truth beyond the mean", "(log_p.exp() - share)", "log_p.exp()", "gradient"),
             (
                 "no slope of the truth, smoothed",
-                "to_surprise * (-surprise).expm1() + ",
+                "to_surprise * log_p.expm1() + ",
                 "",
                 "gradient",
             ),
@@ -153,6 +153,12 @@ MUTANTS = edits(
                 "to_surprise + to_mean, slope",
                 "to_surprise, slope",
                 "gradient",
+            ),
+            (
+                "dual numbers through a function that has none",
+                "or unpack_dual(x).tangent is not None",
+                "",
+                "test_dual_numbers",
             ),
             ("the slope is constant", "if to_slope is not None", "if 0", "second gradient"),
             (
@@ -167,17 +173,16 @@ MUTANTS = edits(
                 "p * to_slope",
                 "second gradient",
             ),
-            ("a batch beside the classes", "y.movedim(dim, -1)", "y.movedim(dim, 1)", "vmap"),
             (
-                "forward mode through a function without one",
-                " and forward_ad._current_level < 0",
+                "torch.func through a function that it refuses",
+                "or torch._C._are_functorch_transforms_active()",
                 "",
                 "modes",
             ),
             (
                 "the lead detached",
-                "log_sum - lead, log_sum",
-                "log_sum - lead.detach(), log_sum",
+                "log_sum - lead, log_sum - (x",
+                "log_sum - lead.detach(), log_sum - (x",
                 "modes",
             ),
             (
