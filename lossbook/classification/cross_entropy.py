@@ -15,12 +15,9 @@ __all__ = ["cross_entropy"]
 
 def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tensor | None]:
     """-log softmax(x) of the true class, with its digits where it is nearly 0, and its mean."""
-    formula_alone = (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
-    )
-    if not formula_alone:
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+    if not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode):
         surprise, mean, _ = _InOneTable.apply(x, truth, with_mean)  # type: ignore[no-untyped-call]
         return surprise, mean
     top = x.detach().amax(1, keepdim=True)
