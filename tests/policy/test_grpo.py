@@ -553,6 +553,15 @@ def test_k3_keeps_its_digits_in_float32():
     torch.testing.assert_close(losses, real(exact), rtol=1e-6, atol=0)
 
 
+def test_the_slope_of_k3_keeps_its_digits_in_float32():
+    # 1 - e^d is 0 or -1.2e-7 where -1e-7 is right.
+    d = torch.tensor([1e-7, -1e-6, 1e-4, 0.1])
+    x = torch.zeros(4, requires_grad=True)
+    (slope,) = torch.autograd.grad(kl_penalty(x, d).sum(), x)
+    exact = real([-math.expm1(y) for y in d.tolist()])
+    torch.testing.assert_close(slope.double(), exact, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("kind", "forward"), [("k3", True), ("k2", False)])
 def test_the_average_slope_of_each_kind(kind, forward):
     # Over actions that the policy draws, with the draws held fixed.
