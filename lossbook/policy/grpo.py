@@ -263,7 +263,9 @@ def cispo_loss(
 
         loss = -w A log_probs,    w = min(r, max_ratio), a constant,    r = exp(log_probs - old)
 
-    The weight is capped, the gradient never cut off. The value is no measure of progress.
+    The weight is capped, the gradient never cut off. The value is no measure of progress. A token
+    that the policy rules out costs 0, the limit; one that the old policy rules out, too, has no
+    ratio, and gives nan.
 
     Args:
         log_probs: Log-probabilities of the tokens drawn, shape `(*)`.
@@ -300,7 +302,7 @@ def cispo_loss(
     x = log_probs.to(wide)
     log_ratio = x.detach() - old_log_probs.detach().to(wide)
     weights = log_ratio.clamp_max(_log(max_ratio)).exp() * advantages.detach().to(wide)
-    return (-weights * x).to(log_probs.dtype)
+    return (-weights * x.clamp_min(torch.finfo(wide).min)).to(log_probs.dtype)  # 0 log 0 = 0.
 
 
 def _centered(rewards: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 from tests.mutants import edits
 
-ELSE = "torch.where(x.isneginf() & (k == 0), 0, x)"
+ELSE = "torch.where(aside, 0, x)"
 
 MUTANTS = edits(
     "lossbook.regression.poisson_nll",
@@ -28,8 +28,9 @@ MUTANTS = edits(
                 "value",
             ),
             ("0 times -inf at rate 0", ELSE, "x", "value"),
-            ("every impossible count forgiven", " & (k == 0)", "", "value"),
-            ("no log-rate for counts of 0", "x.isneginf() & (k == 0)", "k <= 1", "value"),
+            ("every impossible count forgiven", " & ((k == 0) | (x > 0))", "", "value"),
+            ("inf less inf", " | (x > 0)", "", "infinite"),
+            ("no log-rate for counts of 1", "x.isinf() & ((k == 0) | (x > 0))", "k <= 1", "value"),
             (
                 "Stirling's formula for log k!",
                 "= losses + torch.lgamma(k + 1)",

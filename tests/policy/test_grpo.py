@@ -442,6 +442,10 @@ def cases():
                 "of no use": (real([-1.0]), real([-1e4]), real([0.0])),
                 "the old policy": (real([-700.0, -700.0]), real([-700.0] * 2), real([1.0, -1.0])),
             },
+            infinite={
+                "ruled out": ((real([-INF] * 2), real([-1.0] * 2), real([1.0, -1.0])), [0.0] * 2),
+                "ruled out before": ((real([-1.0]), real([-INF]), real([2.0])), [10.0]),
+            },
             gradient=cispo_slope,
             relations={
                 "no cap in reach: REINFORCE with weights": lambda loss, x, old, a: (
@@ -579,6 +583,16 @@ def test_a_reference_that_rules_an_action_out_costs_inf():
     x, y = real([0.0, -INF]), real([-INF, 0.0])
     assert kl_penalty(x, y).tolist() == [INF, INF]
     assert kl_penalty(x, y, kind="k2").tolist() == [INF, INF]
+
+
+def test_a_token_that_is_ruled_out_costs_and_pulls_nothing():
+    # x e^x tends to 0 as x falls; where the old policy rules it out, too, there is no ratio.
+    x = real([-INF, -INF]).requires_grad_()
+    losses = cispo_loss(x, real([-1.0, -INF]), real([2.0, 2.0]))
+    (slope,) = torch.autograd.grad(losses[0], x)
+    assert losses[0] == 0
+    assert slope.tolist() == [0, 0]
+    assert losses[1].isnan()
 
 
 def test_a_half_ratio_keeps_the_old_policy():
