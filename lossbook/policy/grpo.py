@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import hardshrink
+from torch.nn.functional import hardshrink, threshold
 
 __all__ = [
     "cispo_loss",
@@ -302,7 +302,8 @@ def cispo_loss(
     x = log_probs.to(wide)
     log_ratio = x.detach() - old_log_probs.detach().to(wide)
     weights = log_ratio.clamp_max(_log(max_ratio)).exp() * advantages.detach().to(wide)
-    return (-weights * x.clamp_min(torch.finfo(wide).min)).to(log_probs.dtype)  # 0 log 0 = 0.
+    low = torch.finfo(wide).min
+    return (-weights * threshold(x, low, low)).to(log_probs.dtype)  # 0 log 0 = 0.
 
 
 def _centered(rewards: Tensor) -> Tensor:

@@ -28,9 +28,14 @@ MUTANTS = edits(
                 "value",
             ),
             ("0 times -inf at rate 0", ELSE, "x", "value"),
-            ("every impossible count forgiven", " & ((k == 0) | (x > 0))", "", "value"),
-            ("inf less inf", " | (x > 0)", "", "infinite"),
-            ("no log-rate for counts of 1", "x.isinf() & ((k == 0) | (x > 0))", "k <= 1", "value"),
+            ("every impossible count forgiven", " & (k == 0)", "", "value"),
+            ("inf less inf", "x.isposinf() | ", "", "infinite"),
+            (
+                "no log-rate for counts of 1",
+                "x.isposinf() | (x.isneginf() & (k == 0))",
+                "k <= 1",
+                "value",
+            ),
             (
                 "Stirling's formula for log k!",
                 "= losses + torch.lgamma(k + 1)",
