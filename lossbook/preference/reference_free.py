@@ -3,8 +3,8 @@
 Chapter: https://lossbook.example/preference/reference_free/
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,54 +62,6 @@ def simpo_loss(
     return (0 - logsigmoid(lead)).to(chosen_log_probs.dtype)  # No -0.0.
 
 
-class _Odds(torch.autograd.Function):
-    """log(1 + odds_r / odds_c) from log-probabilities c and r, whose slopes divide by 1 - P."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(c: Tensor, r: Tensor) -> Tensor:
-        gap = r.clamp_min(torch.finfo(r.dtype).min) - c
-        miss_c, miss_r = -c.expm1(), -r.expm1()
-        # Of the ratio e^gap miss_c / miss_r where it is above 1: log(1 + x) = log(1 + 1/x) + log x.
-        more = torch.maximum(miss_c, miss_r).clamp_min_(torch.finfo(r.dtype).tiny)
-        less = torch.minimum(miss_c, miss_r).div_(more)
-        near = gap.abs().neg_().exp_().mul_(less).log1p_()
-        return near.add_(more.log_().sub_(miss_r.log_())) + gap.clamp_min_(0)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        to_c, to_r = _slopes(*ctx.saved_tensors)
-        return gradient * to_c, gradient * to_r
-
-
-class _OddsWithForwardMode(_Odds):
-    """Apart, since torch.compile takes no function that has a jvp."""
-
-    @staticmethod
-    def jvp(ctx: Any, c_change: Tensor, r_change: Tensor) -> Tensor:
-        to_c, to_r = _slopes(*ctx.saved_tensors)
-        return to_c * c_change + to_r * r_change
-
-
-def _slopes(c: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """-s / (1 - P_c) and s / (1 - P_r), 0 where the value is inf.
-
-    The sigmoid is s = P_r (1 - P_c) / D with D = P_c (1 - P_r) + P_r (1 - P_c).
-    """
-    least = torch.finfo(r.dtype)
-    r = r.clamp_min(least.min)
-    top = torch.maximum(c, r).detach()  # The larger P cancels.
-    p_c, p_r, miss_c, miss_r = (c - top).exp(), (r - top).exp(), -c.expm1(), -r.expm1()
-    pull = p_r * miss_r.sign() / (p_c * miss_r + p_r * miss_c).clamp_min(least.tiny)
-    return -pull, pull * miss_c / miss_r.clamp_min(least.tiny)
-
-
 def orpo_loss(
     chosen_log_probs: Tensor, rejected_log_probs: Tensor, *, lam: float | Tensor = 0.1
 ) -> Tensor:
@@ -150,11 +102,18 @@ def orpo_loss(
     wide = _check(chosen_log_probs, rejected_log_probs)
     _setting("lam", lam, ">= 0", lambda x: x >= 0)
 
-    c, r = chosen_log_probs.to(wide), rejected_log_probs.to(wide)
-    function = _Odds if torch.compiler.is_compiling() else _OddsWithForwardMode
-    odds: Tensor = function.apply(c, r)  # type: ignore[no-untyped-call]
-    if isinstance(lam, Tensor) or lam == 0:
-        odds = odds.where(odds.isfinite() | (lam > 0), 0)  # What is weighed by 0 is not there.
+    # log(1 + odds_r / odds_c) = log(1 + e^(r - c) (1 - P_c) / (1 - P_r)), of which log(1 - P_c) is
+    # taken only behind, where P_c is not 1.
+    c = chosen_log_probs.to(wide)
+    r = rejected_log_probs.to(wide).clamp(torch.finfo(wide).min, -torch.finfo(wide).tiny)
+    ahead = c >= r
+    gap = torch.where(ahead, r - c, c - r)
+    miss_c, miss_r = -c.expm1(), -r.expm1()
+    larger = torch.where(ahead, miss_r, miss_c)
+    odds = (gap.exp() * torch.where(ahead, miss_c, miss_r) / larger).log1p()
+    odds = odds + torch.where(ahead, 0, larger.log() - miss_r.log() - gap)
+    odds = odds.masked_fill(rejected_log_probs == 0, math.inf)
+    odds = odds.where(odds.isfinite() | (lam > 0), 0)  # What is weighed by 0 is not there.
     return (lam * odds - c).to(chosen_log_probs.dtype)
 
 
