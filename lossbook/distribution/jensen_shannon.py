@@ -3,10 +3,145 @@
 Chapter: https://lossbook.example/distribution/jensen_shannon/
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 __all__ = ["generalized_jsd", "total_variation_distance"]
+
+
+class _Divergence(torch.autograd.Function):
+    """beta KL(q || m) + (1 - beta) KL(p || m), as a sum of terms that cannot be negative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, target_logits: Tensor, beta: Tensor, dim: int) -> Tensor:
+        log_p, log_q = logits.log_softmax(dim), target_logits.log_softmax(dim)
+        d = (log_p - log_q).nan_to_num_(0)  # Infinities become finite: 0 log 0 = 0.
+        # With a the larger of p and q, a (1 - u) the smaller, and w the smaller one's weight in m:
+        # m = a (1 - w u), and a class adds a (w (1 - u) log(1 - u) - (1 - w u) log(1 - w u)).
+        w = _weight(d, beta)
+        gap = d.abs_().neg_()
+        drop = w * gap.expm1()
+        mixture = drop.log1p().mul_(drop.add_(1))
+        terms = w.mul_(gap).mul_(gap.exp_()).sub_(mixture).clamp_min_(0)  # Rounding is below 0.
+        return terms.mul_(torch.maximum(log_p, log_q).exp_()).sum(dim)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], _: Tensor) -> None:
+        *saved, ctx.dim = inputs
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        logits, target_logits, beta = ctx.saved_tensors
+        slopes = _slopes(logits, target_logits, beta, ctx.dim, ctx.needs_input_grad)
+        gradient = gradient.unsqueeze(ctx.dim)
+        to_logits, to_target, to_beta = (
+            None if slope is None else gradient * weight * slope
+            for weight, slope in zip((1 - beta, beta, 1), slopes, strict=True)
+        )
+        return to_logits, to_target, None if to_beta is None else to_beta.sum(), None
+
+
+class _DivergenceWithForwardMode(_Divergence):
+    """Apart, since torch.compile takes no function that has a jvp."""
+
+    @staticmethod
+    def jvp(ctx: Any, *changes: Tensor | None) -> Tensor:
+        logits, target_logits, beta = ctx.saved_tensors
+        wanted = [change is not None for change in changes]
+        slopes = _slopes(logits, target_logits, beta, ctx.dim, wanted)
+        terms = [
+            weight * slope * change
+            for weight, slope, change in zip((1 - beta, beta, 1), slopes, changes, strict=False)
+            if slope is not None
+        ]
+        return torch.stack(terms).sum(0).sum(ctx.dim)
+
+
+def _slopes(
+    logits: Tensor, target_logits: Tensor, beta: Tensor, dim: int, wanted: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """The slopes in the logits over 1 - beta, in the target's over beta, in beta class by class."""
+    log_p, log_q = logits.log_softmax(dim), target_logits.log_softmax(dim)
+    d = (log_p - log_q).nan_to_num(0)
+    low = d.clamp_max(0)
+    gap = low.mul(2).sub_(d)  # -|d|, with a slope at 0.
+    change = gap.expm1()
+    rest = (_weight(d, beta) * change).log1p()  # log(m / a), with a the larger of p and q.
+    p, q = log_p.exp(), log_q.exp()
+    to_logits = _pull(p, low - rest, dim) if wanted[0] else None  # Of log(p / m).
+    to_target = _pull(q, low - d - rest, dim) if wanted[1] else None  # Of log(q / m).
+    if not wanted[2]:
+        return to_logits, to_target, None
+    # KL(q || m) - KL(p || m), each class with its p - q, so that no term is of first order in d.
+    excess = gap * gap.exp() - change * (1 + rest)
+    return to_logits, to_target, d.sign() * torch.maximum(p, q) * excess
+
+
+def _weight(d: Tensor, beta: Tensor) -> Tensor:
+    """The weight in m of the smaller one: beta where p is ahead, else 1 - beta."""
+    return torch.lerp(1 - beta, beta, d.sign().clamp_min_(0))
+
+
+def _pull(p: Tensor, g: Tensor, dim: int) -> Tensor:
+    """The slope of sum_j p_j g_j in the logits of p, for a constant g."""
+    return (g - (p * g).sum(dim, keepdim=True)).mul_(p)
+
+
+class _Distance(torch.autograd.Function):
+    """1/2 sum_j |p_j - q_j|, and the sign of each difference."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, target_logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        p, q = logits.softmax(dim), target_logits.softmax(dim)
+        top_x, top_y, top_p, top_q = (
+            x.amax(dim, keepdim=True) for x in (logits, target_logits, p, q)
+        )
+        # With a = e^(x - max x) and b that of the target, p = a / sum(a) = a max p. By the logits'
+        # difference, which is exact where they nearly agree, a - b = (a + b) tanh(gap / 2), and
+        # p - q = (a - b) / sum(a) - q sum(a - b) / sum(a).
+        gap = (logits - target_logits).sub_(top_x - top_y).nan_to_num_(0)  # What both rule out.
+        change = gap.div_(2).tanh_().mul_(torch.addcmul(p, q, top_p / top_q))
+        change = torch.addcmul(change, q, change.sum(dim, keepdim=True), value=-1)
+        signs = change.sign()
+        return change.abs_().sum(dim) / 2, signs
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, int], outputs: tuple[Tensor, Tensor]
+    ) -> None:
+        logits, target_logits, ctx.dim = inputs
+        ctx.mark_non_differentiable(outputs[1])
+        ctx.save_for_backward(logits, target_logits, outputs[1])
+        ctx.save_for_forward(logits, target_logits, outputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        *logits, signs = ctx.saved_tensors
+        half = gradient.unsqueeze(ctx.dim) / 2
+        to_logits, to_target = (
+            weight * _pull(x.softmax(ctx.dim), signs, ctx.dim) if wanted else None
+            for weight, x, wanted in zip((half, -half), logits, ctx.needs_input_grad, strict=False)
+        )
+        return to_logits, to_target, None
+
+
+class _DistanceWithForwardMode(_Distance):
+    """Apart, as above."""
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor, target_change: Tensor, _: None) -> tuple[Tensor, None]:
+        *logits, signs = ctx.saved_tensors
+        pull, target_pull = (_pull(x.softmax(ctx.dim), signs, ctx.dim) for x in logits)
+        return (pull * change - target_pull * target_change).sum(ctx.dim) / 2, None
 
 
 def generalized_jsd(
@@ -61,20 +196,9 @@ def generalized_jsd(
         raise ValueError(f"expected beta in (0, 1), got {beta}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    if isinstance(beta, Tensor):
-        beta = beta.to(wide)
-    # A finite floor for log 0: it survives a difference, and its exponential is 0.
-    low = torch.finfo(wide).min / 4
-    log_p, log_q = (x.to(wide).log_softmax(dim).clamp_min(low) for x in (logits, target_logits))
-    ahead = log_p > log_q
-    # With a the larger of p and q, a (1 - u) the smaller, and w the smaller one's weight in m:
-    # m = a (1 - w u), and a class adds a (w (1 - u) log(1 - u) - (1 - w u) log(1 - w u)).
-    w = (1 - beta) + (2 * beta - 1) * ahead.to(wide)
-    gap = torch.where(ahead, log_q - log_p, log_p - log_q)
-    drop = -w * gap.expm1()
-    terms = w * gap * gap.exp() - (1 - drop) * (-drop).log1p()
-    terms = terms - terms.detach().clamp_max(0)  # What rounding leaves below 0.
-    losses = (torch.where(ahead, log_p, log_q).exp() * terms).sum(dim)
+    beta = torch.as_tensor(beta, dtype=wide, device=logits.device)
+    divergence = _Divergence if torch.compiler.is_compiling() else _DivergenceWithForwardMode
+    losses: Tensor = divergence.apply(logits.to(wide), target_logits.to(wide), beta, dim)  # type: ignore[no-untyped-call]
     return losses.to(logits.dtype)
 
 
@@ -116,18 +240,9 @@ def total_variation_distance(logits: Tensor, target_logits: Tensor, *, dim: int 
     _check(logits, target_logits)
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    low = torch.finfo(wide).min / 4
-    x, y = (z.to(wide).clamp_min(low) for z in (logits, target_logits))
-    top_x, top_y = (z.detach().amax(dim, keepdim=True) for z in (x, y))
-    a, b = (x - top_x).exp(), (y - top_y).exp()
-    # a - b by the difference of the logits, which is exact where they nearly agree. Then
-    # p - q = a / sum(a) - b / sum(b) = (a - b - q sum(a - b)) / sum(a).
-    gap = (x - y) - (top_x - top_y)
-    ahead = gap > 0
-    change = torch.where(ahead, -a, b) * torch.where(ahead, -gap, gap).expm1()
-    q = b / b.sum(dim, keepdim=True)
-    change = change - q * change.sum(dim, keepdim=True)
-    return (change.abs().sum(dim) / (2 * a.sum(dim))).to(logits.dtype)
+    distance = _Distance if torch.compiler.is_compiling() else _DistanceWithForwardMode
+    losses: Tensor = distance.apply(logits.to(wide), target_logits.to(wide), dim)[0]  # type: ignore[no-untyped-call]
+    return losses.to(logits.dtype)
 
 
 def _check(logits: Tensor, target_logits: Tensor) -> None:

@@ -156,7 +156,7 @@ def gradient_penalty(
         epsilon = torch.rand(len(real), dtype=wide, device=real.device)
     share = epsilon.to(wide).reshape(-1, *[1] * (real.dim() - 1))
     recorded = torch.is_grad_enabled()
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False):  # It turns gradients on under no_grad, too.
         points = torch.lerp(fake.to(wide), real.to(wide), share).to(real.dtype)
         scores = critic(points.requires_grad_())
         if scores.numel() < len(real):

@@ -75,7 +75,8 @@ def _logits(hidden: Tensor, weight: Tensor) -> Tensor:
 
 def _shares(hidden: Tensor, labels: Tensor, weight: Tensor, output: Tensor) -> Tensor:
     """The softmax over all tokens but the label, which gets 0."""
-    return (_logits(hidden, weight).scatter(1, labels, -math.inf) - output[:, 1:]).exp()
+    total = output[:, 1:].clamp_min(torch.finfo(output.dtype).min)  # -inf where there is no other.
+    return (_logits(hidden, weight).scatter(1, labels, -math.inf) - total).exp()
 
 
 def linear_cross_entropy(

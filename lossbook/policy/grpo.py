@@ -4,9 +4,11 @@ Chapter: https://lossbook.example/policy/grpo/
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink, threshold
 
 __all__ = [
     "cispo_loss",
@@ -94,6 +96,42 @@ def leave_one_out_advantages(rewards: Tensor) -> Tensor:
     return (_centered(rewards) * (group / (group - 1))).to(rewards.dtype)
 
 
+class _Excess(torch.autograd.Function):
+    """e^d - 1 - d, whose slope e^d - 1 is one pass over memory."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(d: Tensor) -> Tensor:
+        far = hardshrink(d, 0.1)
+        # Next to 0 by its series, x^2/2 (1 + x/3 (1 + x/4 (...))): the difference has no digits.
+        x, one = (d - far).nan_to_num_(0), d.new_ones(())
+        series = one
+        for k in range(10, 2, -1):
+            series = torch.addcmul(one, x, series, value=1 / k)
+        near = series.mul_(x).mul_(x).div_(2)
+        return far.expm1().sub_(far.clamp_max_(torch.finfo(d.dtype).max)) + near
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (d,) = ctx.saved_tensors
+        return torch.mul(gradient, d.expm1())
+
+
+class _WithForwardMode(_Excess):
+    """Apart, since torch.compile takes no function that has a jvp."""
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor) -> Tensor:
+        (d,) = ctx.saved_tensors
+        return torch.mul(change, d.expm1())
+
+
 def kl_penalty(log_probs: Tensor, reference_log_probs: Tensor, *, kind: str = "k3") -> Tensor:
     """Penalty for leaving a reference, one value per action or token, in nats.
 
@@ -134,13 +172,9 @@ def kl_penalty(log_probs: Tensor, reference_log_probs: Tensor, *, kind: str = "k
     d = reference_log_probs.detach().to(wide) - log_probs.to(wide)
     if kind == "k2":
         return (d.square() / 2).to(log_probs.dtype)
-    # Next to 0 by its series, d^2/2 (1 + d/3 (1 + d/4 (...))), since the difference has no digits.
-    close = d.abs() < 0.1
-    x, far, series = d.where(close, 0), d.masked_fill(close, 0), torch.ones_like(d)
-    for k in range(10, 2, -1):
-        series = 1 + x / k * series
-    far = far.expm1() - far.clamp_max(torch.finfo(wide).max)
-    return (x.square() / 2 * series + far).to(log_probs.dtype)
+    excess = _Excess if torch.compiler.is_compiling() else _WithForwardMode
+    penalties: Tensor = excess.apply(d)  # type: ignore[no-untyped-call]
+    return penalties.to(log_probs.dtype)
 
 
 def gspo_loss(
@@ -229,7 +263,9 @@ def cispo_loss(
 
         loss = -w A log_probs,    w = min(r, max_ratio), a constant,    r = exp(log_probs - old)
 
-    The weight is capped, the gradient never cut off. The value is no measure of progress.
+    The weight is capped, the gradient never cut off. The value is no measure of progress. A token
+    that the policy rules out costs 0, the limit; one that the old policy rules out, too, has no
+    ratio, and gives nan.
 
     Args:
         log_probs: Log-probabilities of the tokens drawn, shape `(*)`.
@@ -266,7 +302,8 @@ def cispo_loss(
     x = log_probs.to(wide)
     log_ratio = x.detach() - old_log_probs.detach().to(wide)
     weights = log_ratio.clamp_max(_log(max_ratio)).exp() * advantages.detach().to(wide)
-    return (-weights * x).to(log_probs.dtype)
+    low = torch.finfo(wide).min
+    return (-weights * threshold(x, low, low)).to(log_probs.dtype)  # 0 log 0 = 0.
 
 
 def _centered(rewards: Tensor) -> Tensor:

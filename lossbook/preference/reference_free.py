@@ -73,7 +73,7 @@ def orpo_loss(
         loss = -c - lam log sigmoid(log(odds_c / odds_r))
 
     The first term is the chosen answer's own likelihood. A chosen answer that is certain costs 0;
-    a rejected one that is certain costs inf.
+    a rejected one that is certain, and a chosen one that is impossible, cost inf.
 
     Args:
         chosen_log_probs: Average log-probabilities of the preferred answers, shape `(*)`, at most
@@ -105,7 +105,7 @@ def orpo_loss(
     # log(1 + odds_r / odds_c) = log(1 + e^(r - c) (1 - P_c) / (1 - P_r)), of which log(1 - P_c) is
     # taken only behind, where P_c is not 1.
     c = chosen_log_probs.to(wide)
-    r = rejected_log_probs.to(wide).clamp_max(-torch.finfo(wide).tiny)
+    r = rejected_log_probs.to(wide).clamp(torch.finfo(wide).min, -torch.finfo(wide).tiny)
     ahead = c >= r
     gap = torch.where(ahead, r - c, c - r)
     miss_c, miss_r = -c.expm1(), -r.expm1()

@@ -22,6 +22,7 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
     Args:
         log_rates: Logarithms of the predicted rates, shape `(*)`, any real numbers: what a linear
             layer gives. No exp before this loss. -inf is a rate of 0; a count of 0 costs 0 there.
+            inf costs inf.
         counts: Observed counts, at least 0, integers or not, shape `(*)`. Values are not checked.
         full: Whether to add log k!, as lgamma(k + 1), so that losses of models with other
             distributions can be compared. The default leaves it out.
@@ -53,8 +54,9 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
 
     wide = torch.promote_types(log_rates.dtype, torch.float32)
     x, k = log_rates.to(wide), counts.to(wide)
-    # No events at rate 0 are certain: 0 log 0 = 0.
-    losses = torch.addcmul(x.exp(), k, torch.where(x.isneginf() & (k == 0), 0, x), value=-1)
+    # No events at rate 0 are certain: 0 log 0 = 0. An infinite rate outweighs k times its log.
+    aside = x.isposinf() | (x.isneginf() & (k == 0))
+    losses = torch.addcmul(x.exp(), k, torch.where(aside, 0, x), value=-1)
     if full:
         losses = losses + torch.lgamma(k + 1)
     return losses.to(log_rates.dtype)

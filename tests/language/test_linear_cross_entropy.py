@@ -297,6 +297,21 @@ def test_autocast_rounds_no_logit():
     torch.testing.assert_close(losses, linear_cross_entropy(h, y, w).float())
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # Of torch's own forward mode.
+def test_a_vocabulary_of_one_token():
+    # Its probability is 1: the squared logit is all that costs.
+    x, w, y = real([[1.0, -2.0], [0.5, 3.0]]), real([[0.5, 0.25]]), integer([0, 0])
+    for z_weight in (0.0, 0.1):
+
+        def loss(x, z_weight=z_weight):
+            return linear_cross_entropy(x, y, w, z_weight=z_weight).sum()
+
+        torch.testing.assert_close(loss(x), z_weight * (x @ w[0]).square().sum())
+        torch.testing.assert_close(torch.func.grad(loss)(x), 2 * z_weight * (x @ w.T) * w)
+        bend = torch.func.hessian(loss)(x)[0, :, 0]
+        torch.testing.assert_close(bend, 2 * z_weight * w.T @ w)
+
+
 def test_no_tokens():
     h, w = torch.zeros(0, 3).requires_grad_(), WEIGHT.clone().requires_grad_()
     losses = linear_cross_entropy(h, LABELS[:0], w)

@@ -13,6 +13,12 @@ MUTANTS = edits(
                 "total.add_(0 * part)",
                 BLOCKS,
             ),
+            (
+                "inf less inf where there is one token",
+                ".clamp_min(torch.finfo(output.dtype).min)",
+                "",
+                "test_a_vocabulary_of_one_token",
+            ),
             ("log Z, not squared", "(losses + own).square()", "(losses + own)", "value"),
             ("the loss squared, not log Z", "(losses + own).square()", "losses.square()", "value"),
             (

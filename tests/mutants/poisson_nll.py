@@ -1,6 +1,6 @@
 from tests.mutants import edits
 
-ELSE = "torch.where(x.isneginf() & (k == 0), 0, x)"
+ELSE = "torch.where(aside, 0, x)"
 
 MUTANTS = edits(
     "lossbook.regression.poisson_nll",
@@ -29,7 +29,13 @@ MUTANTS = edits(
             ),
             ("0 times -inf at rate 0", ELSE, "x", "value"),
             ("every impossible count forgiven", " & (k == 0)", "", "value"),
-            ("no log-rate for counts of 0", "x.isneginf() & (k == 0)", "k <= 1", "value"),
+            ("inf less inf", "x.isposinf() | ", "", "infinite"),
+            (
+                "no log-rate for counts of 1",
+                "x.isposinf() | (x.isneginf() & (k == 0))",
+                "k <= 1",
+                "value",
+            ),
             (
                 "Stirling's formula for log k!",
                 "= losses + torch.lgamma(k + 1)",

@@ -128,7 +128,7 @@ MUTANTS = edits(
             ),
             (
                 "0 / 0 where the rejected is certain",
-                ".clamp_max(-torch.finfo(wide).tiny)",
+                ".clamp(torch.finfo(wide).min, -torch.finfo(wide).tiny)",
                 "",
                 "test_a_rejected_answer_that_is_certain_leaves_the_slope_of_the_chosen",
             ),

@@ -233,7 +233,12 @@ MUTANTS = edits(
                 "recorded = True\n    torch.set_grad_enabled(True)",
                 "test_without_gradients_it_still_measures",
             ),
-            ("none in inference mode", "torch.inference_mode(False), ", "", "modes"),
+            (
+                "none in inference mode",
+                "torch.inference_mode(False)",
+                "torch.enable_grad()",
+                "modes",
+            ),
             ("samples of one number refused", ".unsqueeze(1)", "", "test_samples_of_one_number"),
         ],
     },

@@ -442,6 +442,10 @@ def cases():
                 "of no use": (real([-1.0]), real([-1e4]), real([0.0])),
                 "the old policy": (real([-700.0, -700.0]), real([-700.0] * 2), real([1.0, -1.0])),
             },
+            infinite={
+                "ruled out": ((real([-INF] * 2), real([-1.0] * 2), real([1.0, -1.0])), [0.0] * 2),
+                "ruled out before": ((real([-1.0]), real([-INF]), real([2.0])), [10.0]),
+            },
             gradient=cispo_slope,
             relations={
                 "no cap in reach: REINFORCE with weights": lambda loss, x, old, a: (
@@ -553,6 +557,15 @@ def test_k3_keeps_its_digits_in_float32():
     torch.testing.assert_close(losses, real(exact), rtol=1e-6, atol=0)
 
 
+def test_the_slope_of_k3_keeps_its_digits_in_float32():
+    # 1 - e^d is 0 or -1.2e-7 where -1e-7 is right.
+    d = torch.tensor([1e-7, -1e-6, 1e-4, 0.1])
+    x = torch.zeros(4, requires_grad=True)
+    (slope,) = torch.autograd.grad(kl_penalty(x, d).sum(), x)
+    exact = real([-math.expm1(y) for y in d.tolist()])
+    torch.testing.assert_close(slope.double(), exact, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("kind", "forward"), [("k3", True), ("k2", False)])
 def test_the_average_slope_of_each_kind(kind, forward):
     # Over actions that the policy draws, with the draws held fixed.
@@ -570,6 +583,16 @@ def test_a_reference_that_rules_an_action_out_costs_inf():
     x, y = real([0.0, -INF]), real([-INF, 0.0])
     assert kl_penalty(x, y).tolist() == [INF, INF]
     assert kl_penalty(x, y, kind="k2").tolist() == [INF, INF]
+
+
+def test_a_token_that_is_ruled_out_costs_and_pulls_nothing():
+    # x e^x tends to 0 as x falls; where the old policy rules it out, too, there is no ratio.
+    x = real([-INF, -INF]).requires_grad_()
+    losses = cispo_loss(x, real([-1.0, -INF]), real([2.0, 2.0]))
+    (slope,) = torch.autograd.grad(losses[0], x)
+    assert losses[0] == 0
+    assert slope.tolist() == [0, 0]
+    assert losses[1].isnan()
 
 
 def test_a_half_ratio_keeps_the_old_policy():

@@ -154,6 +154,11 @@ def cases():
                 "both nearly certain": (real([-1e-6, -2e-9]), real([-2e-9, -1e-6])),
                 "rejected certain": (real([-1.0, 0.0]), real([0.0, 0.0])),
             },
+            infinite={
+                "both are impossible": ((real([-INF]), real([-INF])), [INF]),
+                "the chosen one is": ((real([-INF]), real([-1.0])), [INF]),
+                "the rejected one is": ((real([-1.0]), real([-INF])), [1.0]),
+            },
             gradient=orpo_slope,
             relations={
                 "lam 0 is the likelihood": lambda loss, c, r: (loss(c, r, lam=0.0), -c),

@@ -102,6 +102,10 @@ def cases():
                 "at the optimum": (real([math.log(7), 0.0]), real([7.0, 1.0])),
                 "count 1000": (real([math.log(1000), 0.0]), real([1000.0, 1000.0])),
             },
+            infinite={
+                "an infinite rate": ((real([math.inf] * 3), real([0.0, 0.5, 3.0])), [math.inf] * 3),
+                "rate 0": ((real([-math.inf] * 3), real([0.0, 0.5, 3.0])), [0.0] + [math.inf] * 2),
+            },
             domains={1: (0.0, 1e3)},
             gradient=slope,
             relations={
