@@ -693,7 +693,7 @@ def test_an_api_page_has_the_formulas_of_its_losses(book):
         for text in (t for t in formula.texts(chapter) if t.loss in chapter.own):
             family = chapter.file.split("/")[1]
             page = (book.folder / f"docs/api/{family}.md").read_text()
-            own = page.split(f"\n## {text.loss} {{")[1].split("\n## ")[0]
+            own = page.replace("<wbr>", "").split(f"\n## {text.loss} {{")[1].split("\n## ")[0]
             for argument in (argument.partition(" or ")[0] for _, argument in text.bindings):
                 assert argument.startswith("#") or f"`{argument}`" in own
             shown = [" ".join(source.split()) for source in sources(own)]

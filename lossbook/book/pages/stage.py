@@ -399,7 +399,7 @@ def _symbol(path: str, chapters: Sequence[Chapter]) -> str:
     given = inspect.signature(getattr(lossbook, name)).parameters.values()
     call = inspect.Signature([p.replace(annotation=p.empty) for p in given])
     return (
-        f"## {name} {{ #{path} }}\n\n"
+        f"## {name.replace('_', '_<wbr>')} {{ #{path} }}\n\n"
         f'<div class="chapter-links" markdown>\n{" ".join(links)}\n</div>\n\n'
         f"{formulas}```py\n{name}{call}\n```\n\n"
         f"::: {path}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n\n"
