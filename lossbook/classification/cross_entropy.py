@@ -28,7 +28,7 @@ def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tenso
 
 
 class _InOneTable(torch.autograd.Function):
-    """The same, for which autograd would keep and go through several tables as large as x.
+    """The same, for which autograd would go through several tables as large as x.
 
     Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
     function is slow and cannot be nested.

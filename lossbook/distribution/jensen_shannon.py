@@ -69,7 +69,10 @@ def _slopes(
 ) -> tuple[Tensor | None, ...]:
     """The slopes in the logits over 1 - beta, in the target's over beta, in beta class by class."""
     log_p, log_q = logits.log_softmax(dim), target_logits.log_softmax(dim)
-    d = (log_p - log_q).nan_to_num(0)
+    # 0 where both rule out; a nan stays one.
+    most = torch.finfo(log_p.dtype).max
+    neither = log_p.isneginf() & log_q.isneginf()
+    d = (log_p - log_q).masked_fill(neither, 0).clamp(-most, most)
     low = d.clamp_max(0)
     gap = low.mul(2).sub_(d)  # -|d|, with a slope at 0.
     change = gap.expm1()

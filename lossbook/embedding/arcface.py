@@ -23,11 +23,11 @@ def arcface_loss(
 
     With theta_j the angle between an embedding and prototype j, and y its class:
 
-        loss = -log(exp(scale t) / (exp(scale t) + sum_(j != y) exp(scale cos theta_j)))
-        t    = cos(theta_y + margin)               where theta_y + margin <= pi
+        loss = -log(exp(scale psi) / (exp(scale psi) + sum_(j != y) exp(scale cos theta_j)))
+        psi  = cos(theta_y + margin)               where theta_y + margin <= pi
                cos theta_y - margin sin(margin)    beyond
 
-    Past pi the cosine would rise again and reward the worst angles, so there t goes on falling
+    Past pi the cosine would rise again and reward the worst angles, so there psi goes on falling
     with cos theta_y, after a jump down at theta_y = pi - margin. Lengths do not count. A zero
     vector has cosine 0 with everything and gets no gradient.
 

@@ -72,8 +72,9 @@ def orpo_loss(
 
         loss = -c - lam log sigmoid(log(odds_c / odds_r))
 
-    The first term is the chosen answer's own likelihood. A chosen answer that is certain costs 0;
-    a rejected one that is certain, and a chosen one that is impossible, cost inf.
+    The first term is the chosen answer's own likelihood. A chosen answer that is certain costs 0,
+    unless the rejected one is certain, too: that costs inf where lam > 0, as does a chosen one that
+    is impossible, whatever lam is.
 
     Args:
         chosen_log_probs: Average log-probabilities of the preferred answers, shape `(*)`, at most
@@ -113,7 +114,7 @@ def orpo_loss(
     odds = (gap.exp() * torch.where(ahead, miss_c, miss_r) / larger).log1p()
     odds = odds + torch.where(ahead, 0, larger.log() - miss_r.log() - gap)
     odds = odds.masked_fill(rejected_log_probs == 0, math.inf)
-    odds = odds.where(odds.isfinite() | (lam > 0), 0)  # What is weighed by 0 is not there.
+    odds = odds.where(~odds.isinf() | (lam > 0), 0)  # What is weighed by 0 is not there.
     return (lam * odds - c).to(chosen_log_probs.dtype)
 
 

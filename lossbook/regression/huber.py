@@ -151,7 +151,7 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float | Tensor
 
     With the residual r = prediction - target:
 
-        loss = r^2 / (2 beta)     where |r| <= beta
+        loss = r^2 / (2 beta)     where |r| < beta
                |r| - beta / 2     elsewhere
 
     The slope in the tails is 1 whatever `beta` is; `beta = 0` is the absolute error.

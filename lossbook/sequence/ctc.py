@@ -33,8 +33,9 @@ def ctc_loss(
     fewer frames the loss is inf and its gradient 0.
 
     On a CPU it takes about 1.3 times as long as `torch.nn.functional.ctc_loss` (200 frames, 20
-    labels, one thread). In return logits are raw, half precision and second derivatives work, and
-    a wrong label raises, where there it reads or writes memory outside of the tensor.
+    labels, one thread). In return logits are raw, half precision works, so do second derivatives by
+    a second backward, and a wrong label raises, where there it reads or writes memory outside of
+    the tensor.
 
     Args:
         logits: Unnormalized scores, shape `(N, T, C)`. No softmax before this loss.

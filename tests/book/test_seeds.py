@@ -77,8 +77,11 @@ def test_a_record_is_of_one_text(planted):
 @pytest.mark.parametrize(
     ("file", "old", "new", "same"),
     [
-        ("regression/huber.py", "", "# Changed.\n", False),
-        ("regression/squared_error.py", "", "# Changed.\n", True),
+        ("regression/huber.py", "", "# Changed.\n", True),
+        ("regression/huber.py", '"""Huber loss and', '"""Huber and', True),
+        ("regression/huber.py", '"""Huber loss, one value', '"""One value', True),
+        ("regression/huber.py", "alpha=0.5", "alpha=0.6", False),
+        ("regression/squared_error.py", "", "changed = 1\n", True),
         ("book/experiments.py", "[shift, seed]", "[seed, shift]", False),
         ("book/experiments.py", "epochs: int = 40", "epochs: int = 41", True),
     ],
@@ -252,7 +255,7 @@ def test_the_key_is_of_every_block_and_every_import(planted, tmp_path, monkeypat
     for name in ("regression/huber", "classification/focal", "gathering"):
         file = tmp_path / f"lossbook/{name}.py"
         text = file.read_text()
-        file.write_text(text + "# Changed.\n")
+        file.write_text(text + "changed = 1\n")
         assert seeds.key(planted(IMPORTS)) != before, name
         file.write_text(text)
     assert seeds.key(planted(IMPORTS)) == before

@@ -663,11 +663,13 @@ def test_machines_find_every_chapter(book):
 
 
 def test_the_symbols_of_a_formula_on_an_api_page():
-    bindings = [(r"\hat y", "predictions"), ("C", "#j"), ("w", "weight or 1")]
-    text = formula.Text("a_loss", ["images", "delta=1.0"], bindings, 1)
-    assert stage._symbols(text) == (
-        r"With $\hat y$ = `predictions`, $C$ = the number of $j$, $w$ = `weight` or 1; "
-        "for `delta=1.0`."
+    bindings = [(r"\hat y", "predictions"), ("C", "#j"), ("w", "weight or 1"), ("t", "t1")]
+    options = ["images", "one_layer", "delta=1.0", "kind=k3", "clip=None", "t1=0.8"]
+    displays = [(1, r"\ell = \operatorname{sg}(w)")]
+    assert stage._symbols(formula.Text("a_loss", options, bindings, 1, displays)) == (
+        r"With $\hat y$ = `predictions`, $C$ = the number of $j$, $w$ = `weight` or 1, $t$ = `t1`, "
+        r"$\operatorname{sg}$ a constant for the gradient; "
+        "for one layer, `delta=1.0`, `kind='k3'`, `clip=None`."
     )
 
 

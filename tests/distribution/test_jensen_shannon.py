@@ -358,3 +358,13 @@ def test_rounding_leaves_nothing_below_0():
     logits = target + 1e-6 * torch.from_numpy(rng.normal(size=(2000, 3))).float()
     for beta in (0.1, 0.5, 0.9):
         assert (generalized_jsd(logits, target, beta=beta) >= 0).all()
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_nan_is_hidden_neither_from_the_value_nor_from_the_slopes(side):
+    inputs = [torch.tensor([[0.0, 1.0, 2.0]], requires_grad=True) for _ in range(2)]
+    with torch.no_grad():
+        inputs[side][0, 0] = math.nan
+    loss = generalized_jsd(*inputs)
+    assert loss.isnan().all()
+    assert all(slope.isnan().all() for slope in torch.autograd.grad(loss.sum(), inputs))

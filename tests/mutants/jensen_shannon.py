@@ -47,7 +47,7 @@ MUTANTS = edits(
                 "test_rounding_leaves_nothing_below_0",
             ),
             ("nan where both rule a class out", ".nan_to_num_(0)  # Inf", "  # Inf", "infinite"),
-            ("a nan slope there", ".nan_to_num(0)", "", "infinite"),
+            ("a nan slope there", ".masked_fill(neither, 0)", "", "infinite"),
             ("the ends are refused no more", "0 < beta < 1", "0 <= beta <= 1", "errors"),
             (
                 "the target detached",

@@ -140,7 +140,7 @@ MUTANTS = edits(
             ),
             (
                 "inf times a lam of 0",
-                "odds.where(odds.isfinite() | (lam > 0), 0)",
+                "odds.where(~odds.isinf() | (lam > 0), 0)",
                 "odds",
                 "test_what_is_ruled_out_is_inf_or_costs_nothing",
             ),

@@ -272,3 +272,10 @@ def test_averages_come_from_sequence_log_probs():
     c, r = sequence_log_probs(x, y, mask, average=True)
     by_hand = -x[0].log_softmax(1)[[0, 1], [0, 1]].mean()
     assert orpo_loss(c, r, lam=0.0).item() == pytest.approx(by_hand.item())
+
+
+@pytest.mark.parametrize("lam", [0.0, torch.tensor(0.0)])
+def test_a_weight_of_0_hides_an_infinity_and_no_nan(lam):
+    c = torch.tensor([-1.0, -1.0])
+    assert orpo_loss(c, torch.tensor([0.0, -1.0]), lam=lam).tolist() == [1.0, 1.0]
+    assert orpo_loss(c, torch.tensor([math.nan, -1.0]), lam=lam).isnan().tolist() == [True, False]

@@ -34,7 +34,7 @@ def draws(chapter: Chapter) -> bool:
 
 
 def key(chapter: Chapter) -> str:
-    """Hash a chapter's blocks, the loss files that they import and the experiments they call."""
+    """Hash a chapter's blocks, what the loss files that they import compute, its experiments."""
     import lossbook
 
     code = "\n".join(block.source for block in chapter.blocks)
@@ -42,9 +42,18 @@ def key(chapter: Chapter) -> str:
     modules = {lossbook._HOMES[name] for name in names if name in lossbook._HOMES}
     digest = hashlib.sha256(code.encode())
     for module in sorted(modules):
-        digest.update((ROOT / f"{module.replace('.', '/')}.py").read_bytes())
+        digest.update(_meaning(ROOT / f"{module.replace('.', '/')}.py").encode())
     digest.update(_experiments(code).encode())
     return digest.hexdigest()[:20]
+
+
+def _meaning(path: Path) -> str:
+    """Give what a file computes: its code without docstrings and comments."""
+    tree, documented = ast.parse(path.read_text()), ast.Module | ast.FunctionDef | ast.ClassDef
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def _experiments(code: str) -> str:
