@@ -66,10 +66,12 @@ BUGS = bugs(
         ),
         (
             "the key forgets the loss files",
-            "        digest.update((ROOT / f\"{module.replace('.', '/')}.py\").read_bytes())\n",
+            "        digest.update(_meaning(ROOT / f\"{module.replace('.', '/')}.py\").encode())\n",
             "        pass\n",
             KEY,
         ),
+        ("the key is of docstrings, too", "if isinstance(node, documented)", "if 0", KEY),
+        ("the key is of comments, too", "return ast.unparse(tree)", "return path.read_text()", KEY),
         ("the key forgets imports over several lines", "(\\([^)]*\\)|.*)", "(.*)", EVERY),
         ("the key forgets what doctests import", "(?:>>> |\\.\\.\\. )?from", "from", EVERY),
         (
