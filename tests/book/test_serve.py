@@ -154,3 +154,18 @@ def test_the_code_is_every_python_file_with_its_time(tmp_path, monkeypatch):
     file.write_text("")
     (tmp_path / "lossbook/b.txt").write_text("")
     assert serve._code() == {file: file.stat().st_mtime_ns}
+
+
+def test_chapters_run_in_the_order_of_the_book():
+    names = [c.name for c in sorted(chapters.load()[0], key=serve._place)]
+    assert names[0] in ("index", "choose")
+    order = [names.index(n) for n in ("symptoms", "foundations/outliers", "regression/huber")]
+    assert order == sorted(order)
+    assert names.index("regression/huber") < names.index("classification/focal")
+    assert names.index("policy/ppo") < names.index("course/index")
+
+
+def test_what_waits_runs_in_that_order(served, monkeypatch):
+    monkeypatch.setattr(serve, "_place", lambda chapter: -ord(chapter.name))
+    events, *_ = served([], [], [], [], done="b")
+    assert events == [["d", "c"], ["a"], None]

@@ -26,7 +26,7 @@ def serve(address: str = "localhost:8000") -> int:
     command += ["--dev-addr", address, "--config-file", str(BUILD / "mkdocs.yml")]
     server = subprocess.Popen(command, cwd=ROOT)
     print(f"\nThe book will be at http://{address}/ in a few seconds (Ctrl-C ends it).", flush=True)
-    waiting = [c.path for c in chapters.load()[0] if run.cached(c) is None]
+    waiting = [c.path for c in sorted(chapters.load()[0], key=_place) if run.cached(c) is None]
     unvetted, contract = card.stale(), None
     try:
         for changes in watch(DOCS, ROOT / "lossbook", yield_on_timeout=True, rust_timeout=1000):
@@ -57,6 +57,13 @@ def serve(address: str = "localhost:8000") -> int:
             process.terminate()
             process.wait()
     return 0
+
+
+def _place(chapter: chapters.Chapter) -> int:
+    """Where a chapter stands in the book: its start, the families of the navigation, the rest."""
+    parts = ["index", "choose", "symptoms", "foundations", *chapters.families()]
+    part = chapter.name.partition("/")[0]
+    return parts.index(part) if part in parts else len(parts)
 
 
 def _code() -> dict[Path, int]:

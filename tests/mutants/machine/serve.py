@@ -22,6 +22,18 @@ BUGS = bugs(
         ("the contract runs on one loss", "*unvetted]", "unvetted[0]]", LAST),
         ("the contract runs for ever", "                unvetted = []\n", "", LAST),
         (
+            "chapters run in the order of their files",
+            "sorted(chapters.load()[0], key=_place)",
+            "chapters.load()[0]",
+            "test_what_waits_runs_in_that_order",
+        ),
+        (
+            "what no part of the book holds comes first",
+            "else len(parts)",
+            "else -1",
+            "test_chapters_run_in_the_order_of_the_book",
+        ),
+        (
             "what has run runs again",
             "if run.cached(c) is None]",
             "if run.cached(c) is not False]",
