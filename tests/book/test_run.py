@@ -164,8 +164,8 @@ def ran(tmp_path_factory):
         root = repository(tmp_path_factory.mktemp("repository"), patch)
         here, there = tmp_path_factory.mktemp("meeting") / "a", tmp_path_factory.mktemp("m") / "b"
         written = [
-            write(root, "good", MEETING.format(mine=here, other=there) + GOOD),
             write(root, "mate", MEETING.format(mine=there, other=here)),
+            write(root, "good", MEETING.format(mine=here, other=there) + GOOD),
             write(root, "mistakes", MISTAKES),
         ]
         said = []
@@ -246,11 +246,13 @@ print((tree / "docs/data.csv").read_text(), lossbook.regression.huber.mark, tree
 """
 
 
-def test_a_kernel_runs_the_lossbook_of_its_own_tree_and_says_what_it_loaded(root):
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_kernel_runs_the_lossbook_of_its_own_tree_and_says_what_it_loaded(root, forked):
     add(root / "lossbook/regression/huber.py", "mark = 'second checkout'\n")
     (root / "docs/data.csv").write_text("data")
     chapter = write(root, "needy", NEEDY)
-    done = run.run(chapter)
+    others = [write(root, "essay", "No code.\n")] if forked else []
+    done = run_all([chapter, *others])[0]
     assert done.errors(chapter) == []
     assert done.results[0].outputs == [{"text/plain": f"data second checkout {root}\n"}]
     assert {need for need in done.needs if "runs/" not in need} == {
@@ -261,7 +263,7 @@ def test_a_kernel_runs_the_lossbook_of_its_own_tree_and_says_what_it_loaded(root
     }
     assert {need for need in done.needs if "runs/" in need} == {
         f"lossbook/book/runs/{stem}.py"
-        for stem in ("__init__", "chapters", "charts", "kernel", "run")
+        for stem in ("__init__", "chapters", "charts", "forks", "kernel", "run")
     }
     assert run.run(chapter).cached
 
@@ -298,13 +300,8 @@ def test_a_chapter_that_changes_the_repository_fails(broken):
     assert not (broken[1] / "build").exists()
 
 
-def test_a_kernel_that_cannot_be_set_up_is_the_chapter_s_failure(root, monkeypatch):
-    shadow = root / "shadow"
-    shadow.mkdir()
-    (shadow / "altair.py").write_text("raise RuntimeError('no charts today')\n")
-    environment = run._environment
-    path = os.pathsep.join([str(shadow), str(root)])
-    monkeypatch.setattr(run, "_environment", lambda w: environment(w) | {"PYTHONPATH": path})
+def test_a_kernel_that_cannot_be_set_up_is_the_chapter_s_failure(root):
+    add(root / "lossbook/book/runs/kernel.py", "raise RuntimeError('no charts today')\n")
     chapter = write(root, "unlucky", "```python\n1\n```\n\n```pycon\n>>> 1\n1\n```\n")
     essay = write(root, "essay", "No code.\n")
     unlucky, fine = run_all([chapter, essay])
@@ -567,7 +564,7 @@ def executed(monkeypatch):
     """The names of the chapters that were executed; a chapter fails if it says so."""
     names = []
 
-    async def execute(chapter, _):
+    async def execute(chapter, *_):
         names.append(chapter.name)
         error = "the cell failed" if "fail" in chapter.text else None
         return [Result("python", 5, "x", [{"text/plain": "1"}], error)], LOADED
@@ -718,7 +715,7 @@ def test_a_chapter_that_writes_into_the_repository_fails_if_it_is_watched(
 def test_as_many_chapters_run_at_once_as_asked_for(root, monkeypatch, workers):
     now, most, limits = [], [], []
 
-    async def execute(chapter, seconds):
+    async def execute(chapter, seconds, _):
         now.append(chapter.name)
         most.append(len(now))
         limits.append(seconds)

@@ -4,6 +4,7 @@ import doctest
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ def needs() -> None:
     from IPython.display import display
 
     loaded = {getattr(module, "__file__", None) or "" for module in [*sys.modules.values()]}
-    paths = {Path(file).resolve() for file in loaded | _opened}
-    files = {p.relative_to(ROOT).as_posix() for p in paths if p.is_relative_to(ROOT)}
+    real = cache(os.path.realpath)  # The files are thousands, their folders hundreds.
+    split = (os.path.split(file) for file in loaded | _opened)
+    paths = (Path(real(folder), name) for folder, name in split)
+    files = {path.relative_to(ROOT).as_posix() for path in paths if path.is_relative_to(ROOT)}
     # Versions stand for .venv.
     made = re.compile(r"\.|(build|site|node_modules|[^/]*\.egg-info)/|.*\.pyc$")
     files = {file for file in files if not made.match(file)}

@@ -31,7 +31,8 @@ START_SECONDS = CELL_SECONDS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # What makes outputs of a run, besides the modules that the kernel loads.
 RUNNER = [
-    f"lossbook/book/{name}.py" for name in ("plots", "runs/chapters", "runs/charts", "runs/run")
+    f"lossbook/book/{name}.py"
+    for name in ("plots", "runs/chapters", "runs/charts", "runs/forks", "runs/run")
 ]
 _UNTRACKED = {"build", "site", "node_modules", "__pycache__"}
 
@@ -181,6 +182,7 @@ async def _run_all(
     free = asyncio.Semaphore(workers)
     done = 0
     before = tree() if watch_tree else {}
+    together = len(chapters) > 1
 
     async def one(chapter: Chapter) -> Run:
         nonlocal done
@@ -194,7 +196,7 @@ async def _run_all(
                 if run is None:
                     # As it was before: what is edited meanwhile may not be what ran.
                     was, needs, start = code(), always(chapter), time.perf_counter()
-                    results, loaded = await _execute(chapter, seconds)
+                    results, loaded = await _execute(chapter, seconds, together)
                     needs |= {need: was.get(need, state(need)) for need in loaded}
                     run = Run(chapter.name, results, round(time.perf_counter() - start, 1), needs)
                     if watch_tree and results:
@@ -215,14 +217,19 @@ async def _run_all(
     return await asyncio.gather(*(one(chapter) for chapter in chapters))
 
 
-async def _execute(chapter: Chapter, seconds: int) -> tuple[list[Result], list[str]]:
+async def _execute(
+    chapter: Chapter, seconds: int, together: bool = False
+) -> tuple[list[Result], list[str]]:
     """Run the blocks of a chapter in a kernel of its own; also list what it loaded."""
     if not chapter.blocks:
         return [], []
     import nbformat
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from traitlets.config import Config
+
+    from lossbook.book.runs.forks import ForkedKernelManager
 
     results = [Result(b.kind, b.line, b.source, []) for b in chapter.blocks]
     needs: list[str] = []
@@ -241,6 +248,10 @@ async def _execute(chapter: Chapter, seconds: int) -> tuple[list[Result], list[s
         client = NotebookClient(
             notebook,
             config=config,
+            # Where a process that has loaded much can be forked.
+            kernel_manager_class=(
+                ForkedKernelManager if together and sys.platform == "linux" else AsyncKernelManager
+            ),
             kernel_name="python3",
             timeout=START_SECONDS,
             startup_timeout=START_SECONDS,

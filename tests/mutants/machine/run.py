@@ -32,8 +32,8 @@ BUGS = bugs(
         ),
         (
             "the key forgets how charts are drawn",
-            '("plots", "runs/chapters", "runs/charts", "runs/run")',
-            '("plots", "runs/chapters", "runs/run")',
+            '("plots", "runs/chapters", "runs/charts", "runs/forks", "runs/run")',
+            '("plots", "runs/chapters", "runs/forks", "runs/run")',
             CHANGED,
         ),
         (
