@@ -37,6 +37,16 @@ def pytest_pycollect_makeitem(collector, name, obj):
     return None
 
 
+def pytest_runtest_teardown(item, nextitem):
+    """Record a case when the last of its checks has run: a file a case, not a file a check."""
+    if isinstance(item, Check) and getattr(nextitem, "case", None) is not item.case:
+        contract.record(item.case, item.path, item.config.stash.get(RESULTS, {}))
+        item.config.stash[RESULTS] = {}
+
+
+RESULTS = pytest.StashKey[dict]()
+
+
 class Check(pytest.Item):
     def __init__(self, *, case, check, **kwargs):
         super().__init__(**kwargs)
@@ -47,7 +57,7 @@ class Check(pytest.Item):
             self.config.getoption("--device"), self.config.getoption("--slow")
         )
         result = contract.run(self.case, self.check, options)
-        contract.record(self.case, self.path, {self.check: result})
+        self.config.stash.setdefault(RESULTS, {})[self.check] = result
         if result["status"] == "failed":
             pytest.fail(result["reason"], pytrace=False)
         if result["status"] == "not run":

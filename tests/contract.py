@@ -26,6 +26,7 @@ import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -1638,6 +1639,11 @@ def check_modes(case: Case, _: Options) -> dict[str, Part]:
                 measure.close(case.loss(*copies, **settings), eager, SAME, where)
 
     def anomaly(measure: Measure) -> None:
+        # It writes down the stack of every operation: in a thread that is short.
+        with ThreadPoolExecutor(1) as short:
+            short.submit(in_anomaly_mode, measure).result()
+
+    def in_anomaly_mode(measure: Measure) -> None:
         for where, inputs, settings in case.points():
             for dtype in (torch.float64, torch.float32):
                 given = cast(inputs, dtype)
