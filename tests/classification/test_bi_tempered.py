@@ -53,18 +53,20 @@ def log_t(x, t):
 
 
 def probability(a, t):
-    """The tempered softmax over axis 1, its lambda found by bisection."""
+    """The tempered softmax over axis 1, its lambda found by Newton's method.
+
+    The sum falls with lambda and is convex: from where it is 1 or more, no step goes too far.
+    """
     if t == 1:
         return np.exp(a) / np.exp(a).sum(1, keepdims=True)
-    low = a.max(1, keepdims=True)  # Here the sum is at least 1,
-    high = low - log_t(
-        1 / a.shape[1], t
-    )  # and here, where all but equal logits fall short, at most.
+    lam = a.max(1, keepdims=True)
     for _ in range(100):
-        middle = (low + high) / 2
-        above = exp_t(a - middle, t).sum(1, keepdims=True) > 1
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return exp_t(a - low, t)
+        p = exp_t(a - lam, t)
+        further = lam + (p.sum(1, keepdims=True) - 1) / (p**t).sum(1, keepdims=True)
+        if not (further > lam).any():
+            return p
+        lam = np.maximum(lam, further)
+    raise AssertionError(f"lambda is not found in 100 steps at t = {t}")
 
 
 def targets_of(labels, C, label_smoothing):
