@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -210,12 +210,17 @@ def _parser(applied: frozenset[str]) -> Lark:
 def spell(node: Node) -> str:
     r"""Write a symbol in one way: `\hat{y}` as `\hat y`, `p_{t}` as `p_t`."""
     if isinstance(node, Token):
-        word = re.sub(r"[{}\s]+", " ", node).strip()
-        word = re.sub(r"^\\(mathrm|operatorname) ?(?!\\)", "", word)
-        return re.sub(r"^(\\[a-z]+)(?=\\)", r"\1 ", word)
+        return _spell_word(node)
     mark = {"index": "_", "power": "^"}.get(node.data, " ")
     parts = [spell(child) for child in node.children if child is not None]
     return parts[0] + mark + parts[1] if mark != " " and len(parts) == 2 else "".join(parts)
+
+
+@cache
+def _spell_word(word: str) -> str:
+    word = re.sub(r"[{}\s]+", " ", word).strip()
+    word = re.sub(r"^\\(mathrm|operatorname) ?(?!\\)", "", word)
+    return re.sub(r"^(\\[a-z]+)(?=\\)", r"\1 ", word)
 
 
 def symbols(tex: str) -> set[str]:
