@@ -1,6 +1,7 @@
 """Makes one test item of every check on every case, and holds the options of the battery."""
 
 import logging
+import os
 
 import pytest
 import torch
@@ -12,6 +13,11 @@ def pytest_addoption(parser):
     group = parser.getgroup("lossbook")
     group.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="for check 'device'")
     group.addoption("--slow", action="store_true", help="run what takes more than ten seconds")
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: who opens pages waits a third of the time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_configure():

@@ -125,46 +125,68 @@ def browser(port):
             yield browser
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """The pages that tests of one file open once for all."""
+    pages = {}
+    yield pages
+    for page in pages.values():
+        page.context.close()
+
+
 @pytest.fixture
-def visit(browser):
+def visit(browser, shared):
     """Open pages; none may report an error or ask another host for anything.
 
-    The theme loads the whole search index with every page; without `search` it is empty.
+    The theme loads the whole search index with every page; without `search` it is empty. With
+    `share`, tests that leave a page as they found it look at the same one.
     """
-    wrong, contexts = [], []
+    seen = []
 
     def listen(page):
         def hear(message):
             if message.type in ("error", "warning"):
-                wrong.append(f"{message.type}: {message.text}")
+                page.wrong.append(f"{message.type}: {message.text}")
 
         def see(request):
             page.asked.append(request.url)
             if not request.url.startswith((SITE, "data:", "blob:")):
-                wrong.append(f"another host: {request.url}")
+                page.wrong.append(f"another host: {request.url}")
 
-        page.asked = []
+        page.asked, page.wrong = [], []
         page.on("console", hear)
-        page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.on("pageerror", lambda error: page.wrong.append(f"uncaught: {error}"))
+        page.on("requestfailed", lambda request: page.wrong.append(f"failed: {request.url}"))
         page.on("request", see)
 
     def opened(path, *, search=False, **options):
-        context = browser.new_context(**{"viewport": DESK, "color_scheme": "light", **options})
+        context = browser.new_context(**options)
         context.set_default_timeout(15_000)
-        contexts.append(context)
         if not search:
             context.route("**/search_index.json", lambda route: route.fulfill(json=NO_INDEX))
         page = context.new_page()
+        seen.append(page)
         listen(page)
         page.goto(SITE + path)
         page.wait_for_load_state("networkidle")
         # The theme's script chooses the scheme.
-        if options.get("color_scheme") == "dark" and options.get("java_script_enabled", True):
+        if options["color_scheme"] == "dark" and options.get("java_script_enabled", True):
             page.locator("body[data-md-color-scheme=slate]").wait_for()
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    def given(path, *, share=False, **options):
+        options = {"viewport": DESK, "color_scheme": "light"} | options
+        if not share:
+            return opened(path, **options)
+        key = path, repr(sorted(options.items()))
+        if key not in shared:
+            shared[key] = opened(path, **options)
+        elif shared[key] not in seen:
+            seen.append(shared[key])
+        return shared[key]
+
+    yield given
+    for page in seen:
+        if page not in shared.values():
+            page.context.close()
+    assert [wrong for page in seen for wrong in page.wrong] == []

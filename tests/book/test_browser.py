@@ -43,7 +43,7 @@ HIDDEN = (
 
 @every_page
 def test_a_page_opens_and_its_mathematics_is_typeset(visit, path):
-    page = visit(path)
+    page = visit(path, share=True)
     shown = page.evaluate(PROSE)
     assert len(shown) > 100
     assert not re.search(r"\$|\\\(|\\\[|\\[a-z]{3}", shown)
@@ -70,7 +70,7 @@ SHIFTS = """() => new Promise(done => {
 @every_page
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_nothing_moves_while_a_page_loads_and_its_figures_come_alive(visit, path, viewport):
-    page = visit(path, viewport=viewport)
+    page = visit(path, share=True, viewport=viewport)
     reach_every_figure(page)
     assert page.evaluate(SHIFTS) < 0.05
 
@@ -101,6 +101,29 @@ def test_without_javascript_a_dark_screen_is_as_dark_as_with_it(visit):
     assert seen[0] == seen[1]
 
 
+# Whether a finger that lands 21 px above or below the middle still hits.
+HIT = """e => {
+    e.scrollIntoView({block: "center"});
+    const box = e.getBoundingClientRect();
+    const x = (Math.max(box.left, 0) + Math.min(box.right, innerWidth)) / 2;
+    return [-21, 0, 21].every(dy => {
+        const hit = document.elementFromPoint(x, (box.top + box.bottom) / 2 + dy);
+        return hit === e || e.contains(hit);
+    });
+}"""
+
+
+@every_chapter
+def test_on_a_phone_every_control_is_44_px_high(visit, path):
+    page = visit(path, share=True, viewport=PHONE)
+    reach_every_figure(page)
+    for what in (".controls input", ".chapter-links a", "button", "details > summary"):
+        controls = page.locator(f"article {what}:not(details:not([open]) > :not(summary) *)").all()
+        assert controls, what
+        for control in controls:
+            assert control.evaluate(HIT), control.evaluate("e => e.outerHTML")
+
+
 CUT = """() => [...document.querySelectorAll("article *")].filter(e => {
     if (e.closest("svg, .katex-mathml") || !e.offsetParent) return false;
     if (e.getBoundingClientRect().right <= document.documentElement.clientWidth + 1) return false;
@@ -117,7 +140,7 @@ SCROLLED = """boxes => boxes.filter(e => {
 
 @every_chapter
 def test_on_a_phone_only_formulas_code_and_outputs_scroll_sideways_each_in_its_box(visit, path):
-    page = visit(path, viewport=PHONE)
+    page = visit(path, share=True, viewport=PHONE)
     reach_every_figure(page)
     unfold(page)
     root = "document.documentElement"
@@ -127,29 +150,6 @@ def test_on_a_phone_only_formulas_code_and_outputs_scroll_sideways_each_in_its_b
         scrolled = page.locator(f"article {what}:not(details *)").evaluate_all(SCROLLED)
         assert scrolled, what
         assert set(scrolled) == {0}, f"the keyboard does not reach {what}"
-
-
-# Whether a finger that lands 21 px above or below the middle still hits.
-HIT = """e => {
-    e.scrollIntoView({block: "center"});
-    const box = e.getBoundingClientRect();
-    const x = (Math.max(box.left, 0) + Math.min(box.right, innerWidth)) / 2;
-    return [-21, 0, 21].every(dy => {
-        const hit = document.elementFromPoint(x, (box.top + box.bottom) / 2 + dy);
-        return hit === e || e.contains(hit);
-    });
-}"""
-
-
-@every_chapter
-def test_on_a_phone_every_control_is_44_px_high(visit, path):
-    page = visit(path, viewport=PHONE)
-    reach_every_figure(page)
-    for what in (".controls input", ".chapter-links a", "button", "details > summary"):
-        controls = page.locator(f"article {what}:not(details:not([open]) > :not(summary) *)").all()
-        assert controls, what
-        for control in controls:
-            assert control.evaluate(HIT), control.evaluate("e => e.outerHTML")
 
 
 @both_schemes
@@ -342,6 +342,7 @@ CLIPBOARD = ["clipboard-read", "clipboard-write"]
 
 def copy(page, block):
     """Press the copy button of a block and read the clipboard."""
+    page.context.grant_permissions(CLIPBOARD)
     page.evaluate("navigator.clipboard.writeText('nothing was copied')")
     block.hover()
     block.locator(".md-code__button[data-md-type=copy], .md-clipboard").first.click()
@@ -366,7 +367,7 @@ assert done.attempted > 0 and done.failed == 0, done
 
 @every_chapter
 def test_the_copied_file_is_the_file_to_the_byte_and_runs_with_torch_alone(visit, path, tmp_path):
-    page = visit(path, permissions=CLIPBOARD)
+    page = visit(path, share=True)
     block = page.locator("article .highlight:has(.filename)")
     name = block.locator(".filename").inner_text()
     text = copy(page, block)
@@ -385,7 +386,7 @@ def written(book, path, kind):
 
 @every_chapter
 def test_a_copied_doctest_has_no_prompts_and_no_outputs(visit, book, path):
-    page = visit(path, permissions=CLIPBOARD)
+    page = visit(path, share=True)
     sources = written(book, path, "pycon")
     blocks = page.locator("article .highlight:has(.gp)").all()
     assert len(blocks) == len(sources) > 0
@@ -399,7 +400,7 @@ def test_a_copied_doctest_has_no_prompts_and_no_outputs(visit, book, path):
 
 @every_chapter
 def test_a_copied_cell_is_the_cell(visit, book, path):
-    page = visit(path, permissions=CLIPBOARD)
+    page = visit(path, share=True)
     (chapter,) = [c for c in book.chapters if f"{c.name}/" == path]
     kinds = [fence.kind for fence in fences(chapter.body)]
     cell = written(book, path, "python")[0]
@@ -434,7 +435,7 @@ def violations(page):
 )
 @every_page
 def test_axe_finds_nothing_serious(visit, path, scheme, viewport):
-    page = visit(path, color_scheme=scheme, viewport=viewport)
+    page = visit(path, share=scheme == "light", color_scheme=scheme, viewport=viewport)
     reach_every_figure(page)
     unfold(page)
     assert violations(page) == []
