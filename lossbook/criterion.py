@@ -161,13 +161,13 @@ class Criterion(nn.Module):
             wide = torch.promote_types(wide, weights.dtype)
         if kept is not None:
             weights = kept.to(wide) if weights is None else weights.to(wide).where(kept, 0)
-        values = losses.to(wide)
+        values = losses
         if weights is not None:
             weights = weights.to(wide)
-            values = weights * values.where(weights != 0, 0)
+            values = weights * losses.to(wide).where(weights != 0, 0)
         if self.reduction == "none":
-            return values.to(losses.dtype) if losses.is_floating_point() else values
-        total = values.sum()
+            return values.to(losses.dtype if losses.is_floating_point() else wide)
+        total = values.sum(dtype=wide)
         if self.reduction == "sum":
             return total
 
@@ -177,7 +177,7 @@ class Criterion(nn.Module):
             return total / normalizer  # A Python number keeps its digits.
         elif weights is not None:
             divisor = weights.sum()
-        else:
+        else:  # The slope of mean() would be a tensor as large as the losses.
             return total / max(losses.numel(), 1)
         left = torch.ones_like(losses, dtype=torch.bool) if weights is None else weights != 0
         return total / divisor.where(left.any(), 1)
