@@ -156,9 +156,7 @@ def sigmoid_focal_loss(
     return losses.to(logits.dtype)
 
 
-def _sides(
-    x: Tensor, y: Tensor, gamma: float | Tensor, alpha: float | Tensor | None
-) -> Tensor:
+def _sides(x: Tensor, y: Tensor, gamma: float | Tensor, alpha: float | Tensor | None) -> Tensor:
     """-alpha y q^gamma log p - (1 - alpha) (1 - y) p^gamma log q, where p = sigmoid(x) = 1 - q."""
     wrong, x = _beyond(x, y)
     # Powers come from log-probabilities: that of a sigmoid has a nan slope once it underflows.
@@ -171,7 +169,7 @@ def _sides(
 
 
 def _beyond(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """inf where x is infinite and not on the side of y, else 0; and x, with a number there."""
+    """Inf where x is infinite and not on the side of y, else 0; and x, with a number there."""
     most = torch.finfo(x.dtype).max
     finite, side = x.clamp(-most, most), x.detach().sign().clamp_min_(0)
     return ((x - finite).detach() * (side - y.detach())).nan_to_num_(0, math.inf), finite

@@ -123,7 +123,8 @@ def _distance(x: Tensor, y: Tensor, dim: int) -> Tensor:
     # squared chord of x / a and y / b is (|x - y|^2 - (a - b)^2) / (2 a b).
     a, b = a.masked_fill(zero, 1), b.masked_fill(zero, 1)
     chords = (x - y).square().sum(dim) - (a - b).square()
-    return (chords / (2 * a * b)).clamp(0, 2).masked_fill(zero, 1)
+    distances: Tensor = (chords / (2 * a * b)).clamp(0, 2).masked_fill(zero, 1)
+    return distances
 
 
 def _length(x: Tensor, dim: int) -> Tensor:
