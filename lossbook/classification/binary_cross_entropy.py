@@ -15,7 +15,7 @@ __all__ = ["binary_cross_entropy"]
 
 
 def _sides(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
-    """W y softplus(-x) + (1 - y) softplus(x), where a side of weight 0 costs 0 at infinity, too."""
+    """(1 - y) softplus(x) + w y softplus(-x), where a side of weight 0 costs 0 at infinity, too."""
     in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
     given = (x, y) if w is None else (x, y, w)
     in_forward_mode = any(unpack_dual(z).tangent is not None for z in given)  # type: ignore[no-untyped-call]

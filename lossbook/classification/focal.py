@@ -169,7 +169,7 @@ def _sides(x: Tensor, y: Tensor, gamma: float | Tensor, alpha: float | Tensor | 
 
 
 def _beyond(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Inf where x is infinite and not on the side of y, else 0; and x, with a number there."""
+    """What an infinite x costs that is not on the side of y: inf, else 0; and x as a number."""
     most = torch.finfo(x.dtype).max
     finite, side = x.clamp(-most, most), x.detach().sign().clamp_min_(0)
     return ((x - finite).detach() * (side - y.detach())).nan_to_num_(0, math.inf), finite
