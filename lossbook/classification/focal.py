@@ -148,7 +148,7 @@ def sigmoid_focal_loss(
     if isinstance(alpha, Tensor):
         alpha = alpha.to(wide)
     in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+    in_forward_mode = any(unpack_dual(z).tangent is not None for z in (x, y))  # type: ignore[no-untyped-call]
     learned = y.requires_grad or isinstance(gamma, Tensor) or isinstance(alpha, Tensor)
     if torch.compiler.is_compiling() or in_torch_func or in_forward_mode or learned:
         return _sides(x, y, gamma, alpha).to(logits.dtype)

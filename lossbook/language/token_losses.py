@@ -111,8 +111,8 @@ def unlikelihood_loss(logits: Tensor, negatives: Tensor) -> Tensor:
     rest = (others - second).exp().sum(-1, keepdim=True).masked_fill(alone, 1).log() + second
     rest = rest.masked_fill(alone, -math.inf)
     p = x.softmax(-1).scatter(-1, best, 0)
-    logs = (-p).log1p().scatter(-1, best, logsigmoid(rest - top))
-    return (0 - logs.where(negatives, 0).sum(-1)).to(logits.dtype)  # None cost 0, not -0.
+    surprises = -(-p).log1p().scatter(-1, best, logsigmoid(rest - top))
+    return surprises.where(negatives, 0).sum(-1).to(logits.dtype)
 
 
 def _check(logits: Tensor) -> None:
