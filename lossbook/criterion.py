@@ -161,13 +161,13 @@ class Criterion(nn.Module):
             wide = torch.promote_types(wide, weights.dtype)
         if kept is not None:
             weights = kept.to(wide) if weights is None else weights.to(wide).where(kept, 0)
-        values = losses
+        values = losses.to(wide)
         if weights is not None:
             weights = weights.to(wide)
-            values = weights * losses.to(wide).where(weights != 0, 0)
+            values = weights * values.where(weights != 0, 0)
         if self.reduction == "none":
-            return values.to(losses.dtype if losses.is_floating_point() else wide)
-        total = values.sum(dtype=wide)
+            return values.to(losses.dtype) if losses.is_floating_point() else values
+        total = values.sum()
         if self.reduction == "sum":
             return total
 
