@@ -177,7 +177,7 @@ class Criterion(nn.Module):
             return total / normalizer  # A Python number keeps its digits.
         elif weights is not None:
             divisor = weights.sum()
-        else:
+        else:  # The slope of mean() would be a tensor as large as the losses.
             return total / max(losses.numel(), 1)
         left = torch.ones_like(losses, dtype=torch.bool) if weights is None else weights != 0
         return total / divisor.where(left.any(), 1)

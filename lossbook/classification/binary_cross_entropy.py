@@ -8,32 +8,46 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import logsigmoid
 
 __all__ = ["binary_cross_entropy"]
 
 
-class _Sides(torch.autograd.Function):
-    """w y softplus(-x) + (1 - y) softplus(x), where a side of weight 0 costs 0 at infinity, too."""
+def _sides(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+    """(1 - y) softplus(x) + w y softplus(-x), where a side of weight 0 costs 0 at infinity, too."""
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    given = (x, y) if w is None else (x, y, w)
+    in_forward_mode = any(unpack_dual(z).tangent is not None for z in given)  # type: ignore[no-untyped-call]
+    if not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode):
+        losses: Tensor = _InPlace.apply(x, y, w)  # type: ignore[no-untyped-call]
+        return losses
+    # An infinite logit on the wrong side adds inf; the rest sees the largest number.
+    most = torch.finfo(x.dtype).max
+    finite, side = x.clamp(-most, most), (x > 0).to(x.dtype)
+    wrong = ((x - finite) * (side - y)).detach().nan_to_num(0, math.inf)
+    yes = y if w is None else w * y
+    return wrong - yes * logsigmoid(finite) - (1 - y) * logsigmoid(-finite)
 
-    generate_vmap_rule = True
+
+class _InPlace(torch.autograd.Function):
+    """The same, with a slope of three passes over memory.
+
+    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
+    function is slow and cannot be nested.
+    """
 
     @staticmethod
-    def forward(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, y, w)
         # softplus(x) = max(x, 0) + log(1 + e^-|x|), and softplus(-x) = softplus(x) - x.
-        far = (x > 0).to(x.dtype) - y
+        far = x.sign().clamp_min_(0).sub_(y)
         near = x.abs().neg_().exp_().log1p_()
         if w is not None:
-            far = far * torch.where(x > 0, 1, w)
-            near = near * (w * y + (1 - y))
-        # 0 times infinity is nan, and costs 0; a nan among y stays one. (The last sum is not in
-        # place: torch 2.11 compiles a function whose output is to a gradient of 0.)
-        return far.mul_(x).nan_to_num_(0, math.inf).add_(y, alpha=0) + near
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], _: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+            far.mul_(torch.where(x > 0, 1, w))
+            near.mul_(w * y + (1 - y))
+        # 0 times infinity is nan, and costs 0; a nan among y stays one.
+        return far.mul_(x).nan_to_num_(0, math.inf).add_(y, alpha=0).add_(near)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -41,19 +55,6 @@ class _Sides(torch.autograd.Function):
             gradient * slope(*ctx.saved_tensors) if wanted else None
             for slope, wanted in zip(_SLOPES, ctx.needs_input_grad, strict=True)
         )
-
-
-class _WithForwardMode(_Sides):
-    """Apart, since torch.compile takes no function that has a jvp."""
-
-    @staticmethod
-    def jvp(ctx: Any, *changes: Tensor | None) -> Tensor:
-        terms = [
-            slope(*ctx.saved_tensors) * change
-            for slope, change in zip(_SLOPES, changes, strict=True)
-            if change is not None
-        ]
-        return torch.stack(terms).sum(0)
 
 
 def _to_logit(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
@@ -127,6 +128,5 @@ def binary_cross_entropy(
         pos_weight = torch.as_tensor(pos_weight, dtype=wide, device=logits.device).reshape(())
     w = None if pos_weight is None else pos_weight.to(wide).expand(logits.shape)
 
-    sides = _Sides if torch.compiler.is_compiling() else _WithForwardMode
-    losses: Tensor = sides.apply(logits.to(wide), targets.to(wide), w)  # type: ignore[no-untyped-call]
-    return losses.to(logits.dtype)
+    losses = _sides(logits.to(dtype=wide), targets.to(dtype=wide), w)
+    return losses.to(dtype=logits.dtype)

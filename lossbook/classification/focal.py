@@ -4,9 +4,11 @@ Chapter: https://lossbook.example/classification/focal/
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import logsigmoid
 
 __all__ = ["focal_loss", "sigmoid_focal_loss"]
@@ -142,17 +144,67 @@ def sigmoid_focal_loss(
         raise ValueError(f"expected alpha in [0, 1] or None, got {alpha}")
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    x, y, most = logits.to(wide), targets.to(wide), torch.finfo(wide).max
-    # inf where x is infinite and not on the side of y, else 0; the rest sees the largest number.
-    beyond = x.detach() - x.detach().clamp(-most, most)
-    wrong = (beyond * ((x > 0).to(wide) - y.detach())).nan_to_num(0, math.inf)
-    x = x.clamp(-most, most)
+    x, y = logits.to(wide), targets.to(wide)
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(wide)
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(z).tangent is not None for z in (x, y))  # type: ignore[no-untyped-call]
+    learned = y.requires_grad or isinstance(gamma, Tensor) or isinstance(alpha, Tensor)
+    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode or learned:
+        return _sides(x, y, gamma, alpha).to(logits.dtype)
+    losses: Tensor = _InPlace.apply(x, y, gamma, alpha)  # type: ignore[no-untyped-call]
+    return losses.to(logits.dtype)
+
+
+def _sides(x: Tensor, y: Tensor, gamma: float | Tensor, alpha: float | Tensor | None) -> Tensor:
+    """-alpha y q^gamma log p - (1 - alpha) (1 - y) p^gamma log q, where p = sigmoid(x) = 1 - q."""
+    wrong, x = _beyond(x, y)
     # Powers come from log-probabilities: that of a sigmoid has a nan slope once it underflows.
     log_p, log_q = logsigmoid(x), logsigmoid(-x)
     positives = torch.exp(gamma * log_q) * log_p
     negatives = torch.exp(gamma * log_p) * log_q
-    if isinstance(alpha, Tensor):
-        alpha = alpha.to(wide)
     if alpha is not None:
         positives, negatives = alpha * positives, (1 - alpha) * negatives
-    return (wrong - torch.lerp(negatives, positives, y)).to(logits.dtype)
+    return wrong - torch.lerp(negatives, positives, y)
+
+
+def _beyond(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What an infinite x costs that is not on the side of y: inf, else 0; and x as a number."""
+    most = torch.finfo(x.dtype).max
+    finite, side = x.clamp(-most, most), x.detach().sign().clamp_min_(0)
+    return ((x - finite).detach() * (side - y.detach())).nan_to_num_(0, math.inf), finite
+
+
+class _InPlace(torch.autograd.Function):
+    """The same in half the time and memory: the slope in x is made beside the value.
+
+    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
+    function is slow and cannot be nested.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, gamma: float, alpha: float | None) -> Tensor:
+        ctx.settings = gamma, alpha
+        wrong, finite = _beyond(x, y)
+        near = finite.abs().neg_().exp_().log1p_()
+        log_p, log_q = finite.clamp_max(0).sub_(near), near.neg_().sub_(finite.clamp_min_(0))
+        yes, no = (gamma * log_q).exp_().mul_(y), (gamma * log_p).exp_().mul_(1 - y)
+        if alpha is not None:
+            yes.mul_(alpha)
+            no.mul_(1 - alpha)
+        losses = wrong.addcmul_(yes, log_p, value=-1).addcmul_(no, log_q, value=-1)
+        # yes (gamma p log p - q) - no (gamma q log q - p)
+        p, q = log_p.exp(), log_q.exp()
+        slope = log_p.mul_(p).mul_(gamma).sub_(q).mul_(yes)
+        slope.addcmul_(log_q.mul_(q).mul_(gamma).sub_(p), no, value=-1)
+        ctx.save_for_backward(x, y, slope)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        x, y, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # A second derivative is that of the formula.
+            losses = _sides(x, y, *ctx.settings)
+            (to_x,) = torch.autograd.grad(losses, x, gradient, create_graph=True)
+            return to_x, None, None, None
+        return gradient * slope, None, None, None

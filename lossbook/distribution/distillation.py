@@ -11,12 +11,12 @@ from torch import Tensor
 __all__ = ["distillation_loss"]
 
 
-def _surprises(x: Tensor) -> Tensor:
-    """-log softmax(x), with its digits where it is nearly 0."""
+def _surprises(x: Tensor) -> tuple[Tensor, Tensor]:
+    """-log softmax(x), with its digits where it is nearly 0, as a sum of two."""
     top, best = x.max(1, keepdim=True)
     gaps = top - x
     others = gaps.scatter(1, best, math.inf).neg_().exp_().sum(1, keepdim=True)
-    return gaps + others.log1p()
+    return gaps, others.log1p()
 
 
 def distillation_loss(
@@ -104,10 +104,11 @@ def distillation_loss(
     if isinstance(alpha, Tensor):
         alpha = alpha.to(wide)
     q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
-    surprises = _surprises(student / temperature)
+    gaps, log_sum = _surprises(student / temperature)
     # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
-    soft = temperature**2 * (q * torch.where(q > 0, surprises, 0)).sum(1)
-    hard = _surprises(student).gather(1, labels.unsqueeze(1)).squeeze(1)
+    soft = temperature**2 * (q * torch.where(q > 0, gaps + log_sum, 0)).sum(1)
+    gaps, log_sum = _surprises(student)
+    hard = (gaps.gather(1, labels.unsqueeze(1)) + log_sum).squeeze(1)
     # A term of weight 0 is not there, not even where it is infinite.
     soft = soft.masked_fill(soft.isposinf() & (alpha == 0), 0)
     hard = hard.masked_fill(hard.isposinf() & (alpha == 1), 0)

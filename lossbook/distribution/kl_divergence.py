@@ -20,7 +20,7 @@ class _Divergence(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target_logits: Tensor, dim: int) -> Tensor:
         log_p, log_q = logits.log_softmax(dim), target_logits.log_softmax(dim)
-        size = (log_p - log_q.clamp_min(torch.finfo(log_q.dtype).min)).abs_()
+        size = (log_p - log_q).abs_().nan_to_num_(math.inf, math.inf)  # Both ruled out.
         p, q = log_p.exp_(), log_q.exp_()
         # q (e^d - 1 - d) = | |p - q| - q |d| |, where |p - q| = max(p, q) (1 - e^-|d|) in digits
         # that a difference has not.
@@ -114,5 +114,5 @@ def kl_divergence(logits: Tensor, target_logits: Tensor, *, dim: int = 1) -> Ten
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     divergence = _Divergence if torch.compiler.is_compiling() else _WithForwardMode
-    losses: Tensor = divergence.apply(logits.to(wide), target_logits.to(wide), dim)  # type: ignore[no-untyped-call]
+    losses: Tensor = divergence.apply(logits.to(dtype=wide), target_logits.to(dtype=wide), dim)  # type: ignore[no-untyped-call]
     return losses.to(logits.dtype)

@@ -117,13 +117,14 @@ def cosine_embedding_loss(
 
 def _distance(x: Tensor, y: Tensor, dim: int) -> Tensor:
     x, y = x / _length(x, dim), y / _length(y, dim)
-    squares = (x * x).sum(dim), (y * y).sum(dim)
-    zero = (squares[0] == 0) | (squares[1] == 0)
+    a, b = (torch.linalg.vector_norm(z, dim=dim) for z in (x, y))
+    zero = (a == 0) | (b == 0)
     # Lengths that are 1 but for rounding. They are here for the gradient: with them, half the
     # squared chord of x / a and y / b is (|x - y|^2 - (a - b)^2) / (2 a b).
-    a, b = (s.masked_fill(zero, 1).sqrt() for s in squares)
-    chords = ((x - y) * (x - y)).sum(dim) - (a - b) * (a - b)
-    return (chords / (2 * a * b)).clamp(0, 2).masked_fill(zero, 1)
+    a, b = a.masked_fill(zero, 1), b.masked_fill(zero, 1)
+    chords = (x - y).square().sum(dim) - (a - b).square()
+    distances: Tensor = (chords / (2 * a * b)).clamp(0, 2).masked_fill(zero, 1)
+    return distances
 
 
 def _length(x: Tensor, dim: int) -> Tensor:

@@ -7,40 +7,36 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 __all__ = ["least_squares_discriminator_loss", "least_squares_generator_loss"]
 
 
-class _HalfSquare(torch.autograd.Function):
-    """r^2 / 2, whose slope r is one pass over memory; that of a square halved is four."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(r: Tensor) -> Tensor:
+def _half_square(r: Tensor) -> Tensor:
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = unpack_dual(r).tangent is not None  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode:
         return r.square() / 2
+    half: Tensor = _HalfSquare.apply(r)  # type: ignore[no-untyped-call]
+    return half
+
+
+class _HalfSquare(torch.autograd.Function):
+    """The same, whose slope r is one pass over memory; that of a square halved is four.
+
+    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
+    function is slow and cannot be nested.
+    """
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], _: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+    def forward(ctx: Any, r: Tensor) -> Tensor:
+        ctx.save_for_backward(r)
+        return r.square().div_(2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         slope: Tensor = gradient * ctx.saved_tensors[0]
         return slope
-
-    @staticmethod
-    def jvp(ctx: Any, change: Tensor) -> Tensor:
-        slope: Tensor = change * ctx.saved_tensors[0]
-        return slope
-
-
-def _half_square(r: Tensor) -> Tensor:
-    # Compiled code fuses the slope itself.
-    halve = _HalfSquare.forward if torch.compiler.is_compiling() else _HalfSquare.apply
-    half: Tensor = halve(r)
-    return half
 
 
 def least_squares_discriminator_loss(

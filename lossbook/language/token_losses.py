@@ -105,8 +105,11 @@ def unlikelihood_loss(logits: Tensor, negatives: Tensor) -> Tensor:
     top, best = x.max(-1, keepdim=True)
     # Only the likeliest token can have a p above 1/2: there 1 - p is what the others have.
     others = x.scatter(-1, best, -math.inf)
-    alone = others.isneginf().all(-1, keepdim=True)
-    rest = others.masked_fill(alone, 0).logsumexp(-1, keepdim=True).masked_fill(alone, -math.inf)
+    second = others.detach().amax(-1, keepdim=True)
+    alone = second.isneginf()
+    second = second.masked_fill(alone, 0)
+    rest = (others - second).exp().sum(-1, keepdim=True).masked_fill(alone, 1).log() + second
+    rest = rest.masked_fill(alone, -math.inf)
     p = x.softmax(-1).scatter(-1, best, 0)
     surprises = -(-p).log1p().scatter(-1, best, logsigmoid(rest - top))
     return surprises.where(negatives, 0).sum(-1).to(logits.dtype)

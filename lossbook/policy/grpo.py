@@ -242,7 +242,7 @@ def gspo_loss(
     _positive("epsilon_high", epsilon_high)
 
     gain = advantages.detach().to(wide)
-    log_ratios = (log_probs.to(wide) - old_log_probs.detach().to(wide)).masked_fill(~mask, 0)
+    log_ratios = (log_probs.to(wide) - old_log_probs.detach().to(wide)).where(mask, 0)
     log_ratio = log_ratios.sum(1) / mask.sum(1).clamp_min(1)
     # The logarithm is cut, so that s is finite, and its slope 0, however far off a cut answer is.
     high, low = log_ratio.clamp_max(_log(1 + epsilon_high)), log_ratio.clamp_min(_log(1 - epsilon))

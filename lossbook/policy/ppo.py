@@ -170,7 +170,7 @@ def negative_entropy(logits: Tensor) -> Tensor:
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     log_p = logits.to(wide).log_softmax(-1)
-    losses = (log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)  # 0 log 0 = 0.
+    losses = (log_p.exp() * log_p.clamp_min(torch.finfo(wide).min)).sum(-1)  # 0 log 0 = 0.
     return losses.to(logits.dtype)
 
 

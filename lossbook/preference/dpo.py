@@ -256,12 +256,9 @@ def kto_loss(
 
     ratios = log_probs.to(wide) - reference_log_probs.detach().to(wide)
     surplus = beta * (ratios - kl.detach().to(wide).clamp_min(0))
-    losses = torch.where(
-        is_desirable,
-        desirable_weight * (-surplus).sigmoid(),
-        undesirable_weight * surplus.sigmoid(),
-    )
-    return losses.to(log_probs.dtype)
+    good = is_desirable.to(wide)
+    weights = desirable_weight * good + undesirable_weight * (1 - good)
+    return (weights * ((1 - 2 * good) * surplus).sigmoid()).to(log_probs.dtype)
 
 
 def _lead(

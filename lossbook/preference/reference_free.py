@@ -107,14 +107,15 @@ def orpo_loss(
     # taken only behind, where P_c is not 1.
     c = chosen_log_probs.to(wide)
     r = rejected_log_probs.to(wide).clamp(torch.finfo(wide).min, -torch.finfo(wide).tiny)
-    ahead = c >= r
-    gap = torch.where(ahead, r - c, c - r)
+    ahead = (c >= r).to(wide)
+    gap = (2 * ahead - 1) * (r - c)
     miss_c, miss_r = -c.expm1(), -r.expm1()
-    larger = torch.where(ahead, miss_r, miss_c)
-    odds = (gap.exp() * torch.where(ahead, miss_c, miss_r) / larger).log1p()
-    odds = odds + torch.where(ahead, 0, larger.log() - miss_r.log() - gap)
-    odds = odds.masked_fill(rejected_log_probs == 0, math.inf)
-    odds = odds.where(~odds.isinf() | (lam > 0), 0)  # What is weighed by 0 is not there.
+    larger, smaller = torch.lerp(miss_c, miss_r, ahead), torch.lerp(miss_r, miss_c, ahead)
+    odds = (gap.exp() * smaller / larger).log1p()
+    odds = odds + (1 - ahead) * (larger.log() - miss_r.log() - gap)
+    odds = odds.where(rejected_log_probs != 0, math.inf)
+    if isinstance(lam, Tensor) or not lam:
+        odds = odds.where(~odds.isinf() | (lam > 0), 0)  # What is weighed by 0 is not there.
     return (lam * odds - c).to(chosen_log_probs.dtype)
 
 

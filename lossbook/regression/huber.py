@@ -7,88 +7,77 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 __all__ = ["huber_loss", "smooth_l1_loss"]
 
 
-class _Huber(torch.autograd.Function):
-    """c (r - c / 2), where c is r clipped to [-delta, delta]: also the slope, two passes."""
+def _huber(r: Tensor, delta: Any) -> Tensor:
+    """C (r - c / 2), where c is r clipped to [-delta, delta]."""
+    if isinstance(delta, Tensor) or not _in_reverse_mode(r):
+        clipped = r.clamp(-delta, delta)
+        return clipped * (r - clipped / 2)
+    losses: Tensor = _Huber.apply(r, delta)  # type: ignore[no-untyped-call]
+    return losses
 
-    generate_vmap_rule = True
+
+class _Huber(torch.autograd.Function):
+    """The same: the slope is c, two passes over memory."""
 
     @staticmethod
-    def forward(r: Tensor, delta: Any) -> Tensor:
+    def forward(ctx: Any, r: Tensor, delta: float) -> Tensor:
+        ctx.save_for_backward(r)
+        ctx.delta = delta
         clipped = r.clamp(-delta, delta)
         return torch.sub(r, clipped, alpha=0.5).mul_(clipped)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Any], _: Tensor) -> None:
-        _keep(ctx, *inputs)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (r,) = ctx.saved_tensors
+        return gradient * r.clamp(-ctx.delta, ctx.delta), None
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        r, delta = _kept(ctx)
-        to_delta = (r.abs() - delta).clamp_min(0) if ctx.needs_input_grad[1] else None
-        return (
-            gradient * r.clamp(-delta, delta) if ctx.needs_input_grad[0] else None,
-            None if to_delta is None else (gradient * to_delta).sum(),
-        )
 
-    @staticmethod
-    def jvp(ctx: Any, to_r: Tensor | None, to_delta: Tensor | None) -> Tensor:
-        r, delta = _kept(ctx)
-        change = torch.zeros_like(r) if to_r is None else to_r * r.clamp(-delta, delta)
-        return change if to_delta is None else change + to_delta * (r.abs() - delta).clamp_min(0)
+def _smooth_l1(r: Tensor, beta: float | Tensor) -> Tensor:
+    """C (r - beta c / 2), where c is r / beta clipped to [-1, 1], at beta = 0 the sign."""
+    if isinstance(beta, Tensor) or not _in_reverse_mode(r):
+        clipped = _in_betas(r, beta)
+        return clipped * (r - beta / 2 * clipped)
+    losses: Tensor = _SmoothL1.apply(r, beta)  # type: ignore[no-untyped-call]
+    return losses
 
 
 class _SmoothL1(torch.autograd.Function):
-    """c (r - beta c / 2): the slope c is r / beta clipped to [-1, 1], at beta = 0 the sign."""
-
-    generate_vmap_rule = True
+    """The same: the slope is c."""
 
     @staticmethod
-    def forward(r: Tensor, beta: float | Tensor) -> Tensor:
+    def forward(ctx: Any, r: Tensor, beta: float) -> Tensor:
+        ctx.save_for_backward(r)
+        ctx.beta = beta
         clipped = _in_betas(r, beta)
-        if isinstance(beta, Tensor):
-            return (r - beta / 2 * clipped).mul_(clipped)
         return torch.sub(r, clipped, alpha=beta / 2).mul_(clipped)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Any], _: Tensor) -> None:
-        _keep(ctx, *inputs)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        clipped = _in_betas(*_kept(ctx))
-        return (
-            gradient * clipped if ctx.needs_input_grad[0] else None,
-            (gradient * clipped.square() / -2).sum() if ctx.needs_input_grad[1] else None,
-        )
-
-    @staticmethod
-    def jvp(ctx: Any, to_r: Tensor | None, to_beta: Tensor | None) -> Tensor:
-        clipped = _in_betas(*_kept(ctx))
-        change = torch.zeros_like(clipped) if to_r is None else to_r * clipped
-        return change if to_beta is None else change - to_beta * clipped.square() / 2
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (r,) = ctx.saved_tensors
+        return gradient * _in_betas(r, ctx.beta), None
 
 
 def _in_betas(r: Tensor, beta: float | Tensor) -> Tensor:
     least = torch.finfo(r.dtype).tiny
-    return (r / (beta.clamp_min(least) if isinstance(beta, Tensor) else max(beta, least))).clamp(
-        -1, 1
-    )
+    if isinstance(beta, Tensor):
+        return (r / beta.clamp_min(least)).clamp(-1, 1)
+    return (r / max(beta, least)).clamp(-1, 1)
 
 
-def _keep(ctx: Any, r: Tensor, setting: float | Tensor) -> None:
-    learned = isinstance(setting, Tensor)
-    ctx.number = None if learned else setting
-    ctx.save_for_backward(r, setting if learned else None)
-    ctx.save_for_forward(r, setting if learned else None)
+def _in_reverse_mode(r: Tensor) -> bool:
+    """Whether an own backward helps.
 
-
-def _kept(ctx: Any) -> tuple[Tensor, Any]:
-    r, setting = ctx.saved_tensors
-    return r, ctx.number if setting is None else setting
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = unpack_dual(r).tangent is not None  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float | Tensor = 1.0) -> Tensor:
@@ -138,12 +127,9 @@ def huber_loss(predictions: Tensor, targets: Tensor, *, delta: float | Tensor = 
         raise ValueError(f"expected delta > 0, got {delta}")
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
-    residuals = predictions.to(wide) - targets.to(wide)
+    residuals = predictions.to(dtype=wide) - targets.to(dtype=wide)
     bound = delta.to(wide) if isinstance(delta, Tensor) else min(delta, torch.finfo(wide).max)
-    # Compiled code fuses the slope itself.
-    huber = _Huber.forward if torch.compiler.is_compiling() else _Huber.apply
-    losses: Tensor = huber(residuals, bound)
-    return losses.to(predictions.dtype)
+    return _huber(residuals, bound).to(dtype=predictions.dtype)
 
 
 def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float | Tensor = 1.0) -> Tensor:
@@ -191,8 +177,6 @@ def smooth_l1_loss(predictions: Tensor, targets: Tensor, *, beta: float | Tensor
         raise ValueError(f"expected beta >= 0, got {beta}")
 
     wide = torch.promote_types(predictions.dtype, torch.float32)
-    residuals = predictions.to(wide) - targets.to(wide)
+    residuals = predictions.to(dtype=wide) - targets.to(dtype=wide)
     beta = beta.to(wide) if isinstance(beta, Tensor) else min(beta, torch.finfo(wide).max)
-    smooth = _SmoothL1.forward if torch.compiler.is_compiling() else _SmoothL1.apply
-    losses: Tensor = smooth(residuals, beta)
-    return losses.to(predictions.dtype)
+    return _smooth_l1(residuals, beta).to(dtype=predictions.dtype)

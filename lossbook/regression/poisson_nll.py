@@ -53,10 +53,10 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
         )
 
     wide = torch.promote_types(log_rates.dtype, torch.float32)
-    x, k = log_rates.to(wide), counts.to(wide)
+    x, k = log_rates.to(dtype=wide), counts.to(dtype=wide)
     # No events at rate 0 are certain: 0 log 0 = 0. An infinite rate outweighs k times its log.
-    aside = x.isposinf() | (x.isneginf() & (k == 0))
+    aside = x.isposinf() | (x.isneginf() & k.logical_not())
     losses = torch.addcmul(x.exp(), k, torch.where(aside, 0, x), value=-1)
     if full:
         losses = losses + torch.lgamma(k + 1)
-    return losses.to(log_rates.dtype)
+    return losses.to(dtype=log_rates.dtype)

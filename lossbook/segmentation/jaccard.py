@@ -7,25 +7,34 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 __all__ = ["jaccard_loss"]
 
 
-class _Sums(torch.autograd.Function):
-    """sum (p + t) and sum (p + t - 2 p t), whose slopes together are one pass over memory."""
+def _sums(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums of p + t and of p + t - 2 p t, which is what differs."""
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in (p, t))  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode:
+        # What differs is summed as such: a difference of sums has no digits where little does.
+        return p.sum(2) + t.sum(2), torch.addcmul(t, p, torch.rsub(t, 1, alpha=2)).sum(2)
+    sizes, differences = _Sums.apply(p, t)  # type: ignore[no-untyped-call]
+    return sizes, differences
 
-    generate_vmap_rule = True
+
+class _Sums(torch.autograd.Function):
+    """The same, whose slopes together are one pass over memory.
+
+    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
+    function is slow and cannot be nested.
+    """
 
     @staticmethod
-    def forward(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        # What differs is summed as such: a difference of sums has no digits where little does.
+    def forward(ctx: Any, p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(p, t)
         differences = torch.addcmul(t, p, torch.rsub(t, 1, alpha=2))
         return p.sum(2) + t.sum(2), differences.sum(2)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(
@@ -38,12 +47,6 @@ class _Sums(torch.autograd.Function):
             torch.addcmul(alone, both, t) if to_p else None,
             torch.addcmul(alone, both, p) if to_t else None,
         )
-
-    @staticmethod
-    def jvp(ctx: Any, dp: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-        p, t = ctx.saved_tensors
-        sizes = (dp + dt).sum(2)
-        return sizes, sizes - 2 * (dp * t + p * dt).sum(2)
 
 
 def jaccard_loss(
@@ -108,10 +111,12 @@ def jaccard_loss(
     )
     p, t = (x.to(wide).unsqueeze(-1).flatten(2) for x in (probabilities, targets))
     # The slope at two empty masks is 1 / smooth, which must fit.
-    smooth = (p.new_zeros(()) + smooth).to(wide)
-    smooth = smooth.clamp_min(1 / torch.finfo(probabilities.dtype).max).where(smooth > 0, smooth)
-    # Compiled code fuses the sums itself.
-    sums = _Sums.forward if torch.compiler.is_compiling() else _Sums.apply
-    sizes, differences = sums(p, t)
+    least = 1 / torch.finfo(probabilities.dtype).max
+    if isinstance(smooth, Tensor):
+        smooth = smooth.to(wide)
+        smooth = smooth.clamp_min(least).where(smooth > 0, smooth)
+    elif smooth > 0:
+        smooth = max(smooth, least)
+    sizes, differences = _sums(p, t)
     unions = (sizes + differences) / 2
     return (differences / (unions + smooth)).to(probabilities.dtype)

@@ -371,6 +371,34 @@ def test_a_sure_answer_keeps_its_digits():
     assert loss.item() == pytest.approx(1e-18, rel=1e-9, abs=0)
 
 
+def slopes_of(x, y, **settings):
+    """The slopes in the logits, once by themselves and once beside those in the targets."""
+    for inputs in ((x,), (x, y)):
+        leaves = [z.clone().requires_grad_() for z in inputs]
+        losses = sigmoid_focal_loss(*leaves, *(x, y)[len(leaves) :], **settings)
+        yield torch.autograd.grad(losses.sum(), leaves)[0]
+
+
+def test_the_slope_beside_the_value_is_that_of_the_formula():
+    rng = np.random.default_rng(0)
+    x, y = real(rng.normal(size=(5, 4)) * 4), real(rng.uniform(size=(5, 4)))
+    far, sure = real([0.0, 90.0, -90.0, 1e4, -1e4, 1e300]), real([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    for gamma in (0.0, 0.5, 2.0, 3.7):
+        for alpha in (None, 0.0, 0.25):
+            for inputs in ((x, y), (x, y.round()), (far, sure), (-far, 1 - sure)):
+                ours, formula = slopes_of(*inputs, gamma=gamma, alpha=alpha)
+                torch.testing.assert_close(ours, formula, rtol=1e-11, atol=1e-300)
+
+
+def test_the_slope_beside_the_value_has_a_slope():
+    rng = np.random.default_rng(1)
+    x, y = real(rng.normal(size=(3, 4))).requires_grad_(), real(rng.uniform(size=(3, 4)))
+    for settings in ({}, {"gamma": 0.0}, {"gamma": 1.5, "alpha": None}):
+        assert torch.autograd.gradgradcheck(
+            lambda z, settings=settings: sigmoid_focal_loss(z, y, **settings), x
+        )
+
+
 def test_alpha_zero_counts():
     # alpha 0 takes the positives away; it isn't "no alpha".
     losses = sigmoid_focal_loss(real([0.0, 0.0]), real([1.0, 0.0]), alpha=0.0)

@@ -239,6 +239,7 @@ def rows():
     return [
         Row(
             dft_loss,
+            slower="exact where the label is nearly certain: the others are summed without it",
             shape="{} x 8000",
             n=512,
             inputs=lambda n: (bench.leaf(n, 8000), torch.randint(8000, (n,))),
@@ -246,7 +247,8 @@ def rows():
         ),
         Row(
             unlikelihood_loss,
-            slower="exact where a negative is nearly certain, at the cost of a second sum",
+            slower="exact where a negative is nearly certain: the likeliest token is taken out and "
+            "put back, a table each, and the others have a sum of their own",
             shape="{} x 8000",
             n=512,
             inputs=lambda n: (bench.leaf(n, 8000), torch.rand(n, 8000) < 0.01),

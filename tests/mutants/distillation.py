@@ -1,7 +1,7 @@
 from tests.mutants import edits
 
 SUM = "alpha * soft + (1 - alpha) * hard"
-SOFT = "(q * torch.where(q > 0, surprises, 0)).sum(1)"
+SOFT = "(q * torch.where(q > 0, gaps + log_sum, 0)).sum(1)"
 SQUARE = "temperature**2 * ("
 TEACHER = "teacher_logits.shape != student_logits.shape"
 
@@ -29,8 +29,8 @@ MUTANTS = edits(
             ("labels of weight 1", SUM, "alpha * soft + hard", "value"),
             (
                 "the labels see softened logits",
-                "_surprises(student).gather",
-                "_surprises(student / temperature).gather",
+                "= _surprises(student)\n",
+                "= _surprises(student / temperature)\n",
                 "value",
             ),
             (
@@ -57,8 +57,8 @@ MUTANTS = edits(
                 f"({SOFT} - torch.special.entr(q).sum(1))",
                 "value",
             ),
-            ("the other KL", SOFT, "((-surprises).exp() * -q.log()).sum(1)", "value"),
-            ("the mean over classes", SOFT, "(q * surprises).mean(1)", "value"),
+            ("the other KL", SOFT, "((-gaps - log_sum).exp() * -q.log()).sum(1)", "value"),
+            ("the mean over classes", SOFT, "(q * (gaps + log_sum)).mean(1)", "value"),
             (
                 "no teacher for two classes",
                 SUM,
@@ -73,11 +73,16 @@ MUTANTS = edits(
                 "value",
             ),
             ("averaged over the batch", f"({SUM})", f"({SUM}).mean()", "value"),
-            ("0 times inf is nan", "torch.where(q > 0, surprises, 0)", "surprises", "value"),
+            (
+                "0 times inf is nan",
+                "torch.where(q > 0, gaps + log_sum, 0)",
+                "(gaps + log_sum)",
+                "value",
+            ),
             (
                 "what the student rules out is free",
-                "q > 0, surprises",
-                "surprises < torch.inf, surprises",
+                "q > 0, gaps",
+                "gaps < torch.inf, gaps",
                 "infinite",
             ),
             (
@@ -92,11 +97,16 @@ MUTANTS = edits(
                 "hard",
                 "test_a_term_of_weight_0_is_not_there",
             ),
-            ("a softmax that underflows", "gaps + others.log1p()", "-x.softmax(1).log()", "value"),
+            (
+                "a softmax that underflows",
+                "gaps, others.log1p()",
+                "-x.softmax(1).log(), 0 * others",
+                "value",
+            ),
             (
                 "1 + a small sum has no digits",
-                "gaps + others.log1p()",
-                "gaps + (1 + others).log()",
+                "gaps, others.log1p()",
+                "gaps, (1 + others).log()",
                 "next to the optimum",
             ),
             ("the teacher learns, too", "teacher_logits.detach()", "teacher_logits", "gradient"),

@@ -191,11 +191,11 @@ MUTANTS = edits(
             ("one epsilon for both ends", "_log(1 + epsilon_high)", "_log(1 + epsilon)", "value"),
             ("both ends as far in logarithms", "_log(1 - epsilon)", "-_log(1 + epsilon)", "value"),
             ("epsilon for its logarithm", "_log(1 + epsilon_high)", "epsilon_high", "value"),
-            ("the mask inverted", "masked_fill(~mask", "masked_fill(mask", "value"),
+            ("the mask inverted", ".where(mask, 0)", ".where(~mask, 0)", "value"),
             ("no clip", "torch.where(gain >= 0, high, low)", "log_ratio", "value"),
             ("max for min", "gain >= 0", "gain < 0", "value"),
             ("its sign", "(-gain *", "(gain *", "value"),
-            ("0 times what the mask hides", ".masked_fill(~mask, 0)", " * mask", "value"),
+            ("0 times what the mask hides", ".where(mask, 0)", " * mask", "value"),
             ("0 / 0 where nothing is left", ".clamp_min(1)", "", "value"),
             (
                 "exp, then min: inf times 0",

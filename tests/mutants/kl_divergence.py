@@ -6,8 +6,8 @@ MUTANTS = edits(
         "kl_divergence": [
             (
                 "the arguments exchanged",
-                "logits.to(wide), target_logits.to(wide)",
-                "target_logits.to(wide), logits.to(wide)",
+                "logits.to(dtype=wide), target_logits.to(dtype=wide)",
+                "target_logits.to(dtype=wide), logits.to(dtype=wide)",
                 "value",
             ),
             (
@@ -33,7 +33,7 @@ MUTANTS = edits(
             ("inf is the largest number", "nan_to_num_(0, math.inf)", "nan_to_num_(0)", "value"),
             (
                 "nan where both rule a class out",
-                ".clamp_min(torch.finfo(log_q.dtype).min)",
+                ".nan_to_num_(math.inf, math.inf)",
                 "",
                 "value",
             ),
@@ -77,8 +77,8 @@ MUTANTS = edits(
             ("the target's slope is nan at 0", ".where(q > 0, 0)", "", "extremes"),
             (
                 "the target detached",
-                "target_logits.to(wide)",
-                "target_logits.detach().to(wide)",
+                "target_logits.to(dtype=wide)",
+                "target_logits.detach().to(dtype=wide)",
                 "gradient",
             ),
             (

@@ -2,8 +2,8 @@ from tests.mutants import edits
 
 # In the half square, which both share.
 SHARED = [
-    ("no 1/2", "r.square() / 2", "r.square()", "value"),
-    ("absolute errors", "r.square() / 2", "r.abs() / 2", "value"),
+    ("no 1/2", "r.square().div_(2)", "r.square()", "value"),
+    ("absolute errors", "r.square().div_(2)", "r.abs().div_(2)", "value"),
     ("the slope of a square not halved", "gradient * ctx", "2 * gradient * ctx", "gradient"),
     (
         "a pull of one strength",
@@ -13,12 +13,12 @@ SHARED = [
     ),
     (
         "forward mode of the plain change",
-        "change * ctx.saved_tensors[0]",
-        "change.clone()",
+        "return r.square() / 2",
+        "return r.square() / 2 + (r - r.detach())",
         "modes",
     ),
     ("codes of shape (2,)", "and setting.dim()", "and setting.dim() > 1", "settings"),
-    ("compiled code squares only", "_HalfSquare.forward if", "torch.square if", "compile"),
+    ("compiled code squares only", "return r.square() / 2", "return r.square()", "compile"),
 ]
 MUTANTS = edits(
     "lossbook.generative.least_squares_gan",

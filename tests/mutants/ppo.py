@@ -5,7 +5,7 @@ LOG_RATIO = "log_probs.to(wide) - old_log_probs.detach().to(wide)"
 ABOVE_0 = '> 0", lambda x: x > 0)'
 CRITIC = "torch.where(error.abs() >= cut.abs(), error, cut).square() / 2"
 CLIPPED = "new.clamp(old - epsilon, old + epsilon)"
-ENTROPY = "(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(-1)"
+ENTROPY = "(log_p.exp() * log_p.clamp_min(torch.finfo(wide).min)).sum(-1)"
 
 MUTANTS = edits(
     "lossbook.policy.ppo",
@@ -176,7 +176,7 @@ MUTANTS = edits(
         ],
         "negative_entropy": [
             ("the entropy", ENTROPY, "-" + ENTROPY, "value"),
-            ("0 times -inf", "log_p.masked_fill(log_p.isneginf(), 0)", "log_p", "value"),
+            ("0 times -inf", "log_p.clamp_min(torch.finfo(wide).min)", "log_p", "value"),
             (
                 "nan_to_num mends the value alone",
                 ENTROPY,
@@ -217,8 +217,8 @@ MUTANTS = edits(
             ),
             (
                 "its logarithm detached",
-                "log_p.masked_fill",
-                "log_p.detach().masked_fill",
+                "log_p.clamp_min",
+                "log_p.detach().clamp_min",
                 "second gradient",
             ),
             (

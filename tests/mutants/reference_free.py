@@ -107,7 +107,7 @@ MUTANTS = edits(
                 "1 - c.exp(), 1 - r.exp()",
                 "value",
             ),
-            ("taken as ahead where it is behind", "ahead = c >= r", "ahead = c <= r", "value"),
+            ("taken as ahead where it is behind", "ahead = (c >= r)", "ahead = (c <= r)", "value"),
             (
                 "a slope of nan at 1",
                 ORPO,
@@ -134,7 +134,7 @@ MUTANTS = edits(
             ),
             (
                 "a rejected answer that is certain costs 70",
-                "odds.masked_fill(rejected_log_probs == 0, math.inf)",
+                "odds.where(rejected_log_probs != 0, math.inf)",
                 "odds",
                 "value",
             ),

@@ -124,8 +124,8 @@ MUTANTS = edits(
             ),
             (
                 "nan where a token is alone",
-                "others.masked_fill(alone, 0)",
-                "others",
+                ".masked_fill(alone, 1).log()",
+                ".log()",
                 "test_the_only_token_left_has_a_finite_slope",
             ),
             ("a token alone among others", ALONE, "", "infinite"),

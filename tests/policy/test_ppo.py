@@ -344,6 +344,8 @@ def rows():
     ] + [
         Row(
             negative_entropy,
+            slower="logarithms before probabilities, and an action of logit -inf counts 0: two "
+            "more passes each way",
             shape="{} x 8000",
             n=512,
             inputs=logits,

@@ -489,6 +489,7 @@ def rows():
             ),
             Row(
                 kto_loss,
+                slower="each kind of answer has its weight: two more products",
                 shape="{}",
                 n=n,
                 inputs=unpaired,
