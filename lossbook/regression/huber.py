@@ -13,7 +13,7 @@ __all__ = ["huber_loss", "smooth_l1_loss"]
 
 
 def _huber(r: Tensor, delta: Any) -> Tensor:
-    """C (r - c / 2), where c is r clipped to [-delta, delta]."""
+    """Compute c (r - c / 2), where c is r clipped to [-delta, delta]."""
     if isinstance(delta, Tensor) or not _in_reverse_mode(r):
         clipped = r.clamp(-delta, delta)
         return clipped * (r - clipped / 2)
@@ -38,7 +38,7 @@ class _Huber(torch.autograd.Function):
 
 
 def _smooth_l1(r: Tensor, beta: float | Tensor) -> Tensor:
-    """C (r - beta c / 2), where c is r / beta clipped to [-1, 1], at beta = 0 the sign."""
+    """Compute c (r - beta c / 2), where c is r / beta clipped to [-1, 1], at beta = 0 the sign."""
     if isinstance(beta, Tensor) or not _in_reverse_mode(r):
         clipped = _in_betas(r, beta)
         return clipped * (r - beta / 2 * clipped)
