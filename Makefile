@@ -1,4 +1,4 @@
-# make serve   the book, running, at localhost:8000
+# make serve   the book, running, at localhost:8000 (ARGS="--address localhost:8001": elsewhere)
 # make test    every test that can run here (ARGS="--device cuda" for a GPU);
 #              FAMILY=embedding: of one family; CHANGED=1: what the change since main can reach
 # make add     starts a loss (LOSS=family/stem): its file, its test, its chapter, its export
@@ -26,7 +26,7 @@ TESTS = $(if $(CHANGED),$$($(BIN)/python -m lossbook.book changed),$(wildcard \
 .PHONY: serve site offline pdf course add test test-slow peers bench bench-record bench-book seeds lint clean
 
 serve: $(READY)
-	$(BIN)/python -m lossbook.book serve
+	$(BIN)/python -m lossbook.book serve $(ARGS)
 
 site: $(READY)
 	$(BIN)/python -m lossbook.book build

@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
-from lossbook.book.pages import slides, stage
+from lossbook.book.pages import slides, stage, tex
 from lossbook.book.runs import chapters, run
 from lossbook.book.runs.chapters import Chapter, ChapterError
 from lossbook.book.runs.run import Run
@@ -35,7 +35,7 @@ class Book:
     errors: list[ChapterError]
 
     def page(self, chapter: Chapter) -> str:
-        return (self.folder / f"docs/{chapter.name}.md").read_text()
+        return tex.unpacked((self.folder / f"docs/{chapter.name}.md").read_text())
 
     def run(self, chapter: Chapter) -> Run:
         """The run that the page shows; it must not have failed."""

@@ -1,7 +1,11 @@
 """Serving: what runs when, and that nothing is called done before it is."""
 
+import signal
+import socket
 import subprocess
 import sys
+import threading
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ class Process:
 
     def __init__(self, command, lives=10**9):
         self.command, self.lives, self.returncode, self.said = command, lives, 3, []
+        self.stderr = []
 
     def poll(self):
         self.lives -= 1
@@ -37,9 +42,10 @@ def served(monkeypatch):
     written = [Chapter(DOCS / f"{name}.md", "", {}) for name in NAMES]
     monkeypatch.setattr(chapters, "load", lambda: (written, []))
     monkeypatch.setattr(serve, "_code", lambda: {Path("loss.py"): 1})
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
-    def go(*changes, done=NAMES, unvetted=(), lives=(), end=KeyboardInterrupt):
-        events, processes, lengths = [], [], [*lives]
+    def go(*changes, done=NAMES, unvetted=(), lives=(), end=KeyboardInterrupt, there=(True,)):
+        events, processes, lengths, answers = [], [], [*lives], [*there]
 
         def watch(*folders, **options):
             assert folders == (DOCS, ROOT / "lossbook")
@@ -57,7 +63,13 @@ def served(monkeypatch):
             assert code == {Path("loss.py"): 1}
             events.append(only and [path.stem for path in only])
 
+        def answered(url):
+            assert url == "http://localhost:1/"
+            return answers.pop(0)
+
         monkeypatch.setattr(watchfiles, "watch", watch)
+        monkeypatch.setattr(serve, "_unusable", lambda _: "")
+        monkeypatch.setattr(serve, "_there", answered)
         monkeypatch.setattr(subprocess, "Popen", start)
         monkeypatch.setattr(serve, "_update", update)
         monkeypatch.setattr(serve, "stage", lambda **options: events.append(options))
@@ -66,27 +78,37 @@ def served(monkeypatch):
         code = serve.serve("localhost:1")
         return events[2:], processes, code, events[:2]
 
-    for name in ("SITE_URL", "NO_MKDOCS_2_WARNING"):
-        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("SITE_URL", "")
     return go
 
 
 def test_pages_are_there_at_once_and_the_server_ends_with_us(served):
     events, (server,), code, first = served()
-    assert first == [{"watch_tree": False, "wait": False}, "mkdocs"]
+    assert first == [{"watch_tree": False, "wait": False}, "zensical"]
     assert (events, code) == ([], 0)
-    assert server.command[-3:] == ["localhost:1", "--config-file", str(serve.BUILD / "mkdocs.yml")]
+    assert server.command[-3:] == [
+        "localhost:1",
+        "--config-file",
+        str(serve.BUILD / "zensical.yml"),
+    ]
     assert server.said == ["terminate", "wait"]
 
 
 def test_what_has_not_run_runs_two_at_a_time_and_then_all_is_drawn_again(served):
-    events, *_ = served([], [], [], [], done="b")
+    events, *_ = served([], [], [], [], [], done="b")
     assert events == [["a", "c"], ["d"], None]
+
+
+def test_nothing_runs_before_the_pages_are_there(served, capsys):
+    assert served([], [], done="b", there=(False, False))[0] == []
+    assert "The book is at" not in capsys.readouterr().out
+    assert served([], [], [], done="b", there=(False, True))[0] == [["a", "c"]]
+    assert "The book is at http://localhost:1/ " in capsys.readouterr().out
 
 
 def test_what_is_saved_goes_first(served):
     saved = DOCS / "index.md"
-    events, *_ = served([saved], [], [], done="abc")
+    events, *_ = served([saved], [], [], [], done="abc")
     assert events == [["index"], ["d"], None]
 
 
@@ -108,7 +130,7 @@ def test_a_change_stages_what_it_can_reach(served, changed, staged):
 
 def test_the_contract_runs_last_and_the_cards_are_filled_when_it_ends(served, capsys):
     events, (server, contract), *_ = served(
-        *([] for _ in range(6)), done="abc", unvetted=["near_loss", "far_loss"], lives=(99, 2)
+        *([] for _ in range(7)), done="abc", unvetted=["near_loss", "far_loss"], lives=(99, 2)
     )
     assert events == [["d"], None, "tests.contract", None]
     assert contract.command[1:] == ["-m", "tests.contract", "near_loss", "far_loss"]
@@ -119,7 +141,7 @@ def test_the_contract_runs_last_and_the_cards_are_filled_when_it_ends(served, ca
 
 
 def test_a_card_is_not_called_filled_while_the_contract_runs(served, capsys):
-    events, (_, contract), *_ = served([], [], [], unvetted=["near_loss"])
+    events, (_, contract), *_ = served([], [], [], [], unvetted=["near_loss"])
     assert events == ["tests.contract"]
     assert "filled" not in capsys.readouterr().out
     assert contract.said == ["terminate", "wait"]
@@ -133,13 +155,20 @@ def test_a_server_that_ends_ends_us_with_its_code(served):
 
 def test_staging_is_in_a_process_of_its_own_once_the_code_has_changed(monkeypatch, capsys):
     asked, commands, errors = [], [], [ChapterError(DOCS / "a.md", 3, "wrong")]
-    monkeypatch.setattr(serve, "stage", lambda **options: asked.append(options) or errors)
+
+    def stage(report, **options):
+        asked.append(options)
+        report("one has ended")
+        return errors
+
+    monkeypatch.setattr(serve, "stage", stage)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
     monkeypatch.setattr(serve, "_code", lambda: {Path("loss.py"): 1})
     serve._update([DOCS / "a.md"], {Path("loss.py"): 1})
-    assert asked == [{"only": [DOCS / "a.md"], "watch_tree": False, "report": print}]
+    assert asked == [{"only": [DOCS / "a.md"], "watch_tree": False}]
     assert commands == []
-    assert "docs/a.md:3: wrong" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert ("one has ended" in said.out, "docs/a.md:3: wrong" in said.err) == (True, True)
     for only, named in (([DOCS / "a.md"], [str(DOCS / "a.md")]), (None, [])):
         commands.clear()
         serve._update(only, {Path("loss.py"): 0})
@@ -167,5 +196,63 @@ def test_chapters_run_in_the_order_of_the_book():
 
 def test_what_waits_runs_in_that_order(served, monkeypatch):
     monkeypatch.setattr(serve, "_place", lambda chapter: -ord(chapter.name))
-    events, *_ = served([], [], [], [], done="b")
+    events, *_ = served([], [], [], [], [], done="b")
     assert events == [["d", "c"], ["a"], None]
+
+
+def test_of_two_that_run_the_first_that_ends_is_on_its_page_before_the_second(monkeypatch):
+    asked, both = [], [DOCS / "a.md", DOCS / "b.md"]
+
+    def stage(report=None, **options):
+        asked.append(options)
+        if report:
+            report("a has ended")
+        return []
+
+    monkeypatch.setattr(serve, "stage", stage)
+    monkeypatch.setattr(serve, "_code", dict)
+    serve._update(both, {})
+    first = {"only": both, "watch_tree": False}
+    assert asked == [first, first | {"wait": False}]
+
+
+def test_an_address_that_is_taken_or_none_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(serve, "stage", lambda **_: pytest.fail("it staged"))
+    with socket.create_server(("localhost", 0)) as taken:
+        address = f"localhost:{taken.getsockname()[1]}"
+        assert serve.serve(address) == 1
+    assert f"expected a free address, got {address}: " in capsys.readouterr().err
+    for none in ("localhost", "localhost:http"):
+        assert serve.serve(none) == 1
+        assert f"got {none}: " in capsys.readouterr().err
+    assert serve._unusable(address) == ""
+
+
+def test_a_page_is_there_once_it_answers(tmp_path, monkeypatch):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.chdir(tmp_path)
+    with HTTPServer(("localhost", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://localhost:{server.server_port}/index.html"
+        before = serve._there(url)
+        (tmp_path / "index.html").write_text("there")
+        assert (before, serve._there(url)) == (False, True)
+        server.shutdown()
+    assert not serve._there(url)
+
+
+def test_what_the_server_complains_of_is_printed(capsys):
+    serve._complain(["\x1b[1mNo issues found\n", "\n", "Warning: nowhere.md\n"])
+    assert capsys.readouterr().err == "Warning: nowhere.md\n"
+
+
+def test_an_interruption_ends_what_swallows_the_end_of_its_task(served, monkeypatch):
+    handlers = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    served()
+    assert handlers[signal.SIGINT] is not signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        handlers[signal.SIGINT](2, None)

@@ -119,6 +119,18 @@ def test_of_some_chapters_the_others_keep_their_page(staged):
     assert after.keys() == before.keys()
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_many_charts_of_the_benchmark_wait_while_chapters_run(staged, monkeypatch, drawn):
+    asked = []
+    monkeypatch.setattr(stage, "_generated", lambda _, drawn: asked.append(drawn) or {})
+    waiting = (chapter("waiting"), None)
+    stored = done("ran")
+    stored[1].cached = True
+    staged(stored, *([] if drawn else [waiting]), wait=False)
+    staged(stored)
+    assert asked == [drawn, True]
+
+
 def test_what_has_no_run_says_that_it_is_running(staged):
     ran, waiting = done("ran", [{"text/plain": "seen"}]), (chapter("waiting"), None)
     wrong, pages, asked = staged(ran, waiting, wait=False)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from lossbook.book.pages import card, tex
+from lossbook.book.pages import card
 from lossbook.book.runs import charts, formula
 from lossbook.book.runs.chapters import Chapter
 from lossbook.book.runs.run import Run
@@ -48,11 +48,11 @@ def picture(run: Run) -> str:
 
 
 def _formula(chapter: Chapter) -> str:
-    """Typeset the chapter's first formula, without what it defines behind it."""
+    """Give the chapter's first formula, without what it defines behind it."""
     for text in formula.texts(chapter):
         for _, display in text.displays[:1]:
             first = re.split(r",?\s*\\q?quad|,\s*\\text", display)[0].strip().rstrip(",.")
-            return f'<p class="formula">{tex.render(f"${first}$")}</p>'
+            return f'<p class="formula">${first}$</p>'
     return ""
 
 

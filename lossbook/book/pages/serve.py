@@ -1,13 +1,21 @@
 """Serves the book while it is written: a chapter that is saved runs again, and the page reloads.
 
-Pages are there at once. What has not run yet says so, and fills in as chapters end; then the
-contract runs and fills the cards.
+Pages are there before their chapters run. What has not run yet says so, and fills in as chapters
+end; then the contract runs and fills the cards. Zensical serves: of MkDocs and it, it builds the
+changed page alone.
 """
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 from lossbook.book.pages import card
 from lossbook.book.pages.stage import stage
@@ -19,13 +27,20 @@ def serve(address: str = "localhost:8000") -> int:
     """Stage the book, serve it, and keep it current until interrupted."""
     from watchfiles import watch
 
-    os.environ |= {"SITE_URL": f"http://{address}/", "NO_MKDOCS_2_WARNING": "1"}
+    if wrong := _unusable(address):
+        print(f"expected a free address, got {address}: {wrong}", file=sys.stderr)
+        return 1
+    url = os.environ["SITE_URL"] = f"http://{address}/"
     code = _code()
+    print("The pages are made, before their chapters run.", flush=True)
     stage(watch_tree=False, wait=False)
-    command = [sys.executable, "-m", "mkdocs", "serve", "--quiet", "--no-strict", "--dirty"]
-    command += ["--dev-addr", address, "--config-file", str(BUILD / "mkdocs.yml")]
-    server = subprocess.Popen(command, cwd=ROOT)
-    print(f"\nThe book will be at http://{address}/ in a few seconds (Ctrl-C ends it).", flush=True)
+    command = [sys.executable, "-m", "zensical", "serve", "--dev-addr", address]
+    command += ["--config-file", str(BUILD / "zensical.yml")]
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    server = subprocess.Popen(command, cwd=ROOT, **quiet)
+    threading.Thread(target=_complain, args=[server.stderr], daemon=True).start()
+    signal.signal(signal.SIGINT, _interrupt)
+    there = False
     waiting = [c.path for c in sorted(chapters.load()[0], key=_place) if run.cached(c) is None]
     unvetted, contract = card.stale(), None
     try:
@@ -36,6 +51,9 @@ def serve(address: str = "localhost:8000") -> int:
             if paths:
                 pages = [p for p in paths if p.suffix == ".md" and p.exists()]
                 _update(pages if len(pages) == len(paths) else None, code)
+            elif not there:
+                if there := _there(url):
+                    print(f"\nThe book is at {url} (Ctrl-C ends it).\n", flush=True)
             elif waiting:
                 _update(waiting[:2], code)
                 waiting = waiting[2:]
@@ -66,15 +84,53 @@ def _place(chapter: chapters.Chapter) -> int:
     return parts.index(part) if part in parts else len(parts)
 
 
+def _unusable(address: str) -> str:
+    """Say why nothing can be served at an address; nothing if it can."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
+def _complain(lines: Iterable[str]) -> None:
+    """Print what a generator complains of."""
+    for line in lines:
+        if line.strip() and "No issues found" not in line:
+            print(line, end="", file=sys.stderr, flush=True)
+
+
+def _interrupt(*_: object) -> None:
+    """End at once: asyncio would ask its task to end, and a lost kernel may swallow that."""
+    raise KeyboardInterrupt
+
+
+def _there(url: str) -> bool:
+    """Whether the first build is there."""
+    with suppress(OSError), urlopen(url, timeout=1):
+        return True
+    return False
+
+
 def _code() -> dict[Path, int]:
     """The time of every Python file that staging may have loaded."""
     return {path: path.stat().st_mtime_ns for path in (ROOT / "lossbook").rglob("*.py")}
 
 
 def _update(only: list[Path] | None, loaded: dict[Path, int]) -> None:
-    """Stage; in a process of its own once lossbook's code is no longer what is loaded."""
+    """Stage, each page as its chapter ends.
+
+    In a process of its own once lossbook's code is no longer what is loaded.
+    """
+
+    def ended(line: str) -> None:
+        print(line, flush=True)
+        if only and len(only) > 1:
+            stage(only=only, watch_tree=False, wait=False)
+
     if _code() == loaded:
-        for error in stage(only=only, watch_tree=False, report=print):
+        for error in stage(only=only, watch_tree=False, report=ended):
             print(f"\n{error}", file=sys.stderr)
         return
     chosen = [str(path) for path in only or []]

@@ -110,7 +110,7 @@ def stage(
             name = unread.path.relative_to(DOCS).as_posix()
             written.add(_write(name, _failed(unread.path.stem, [unread])))
     if only is None:
-        pages = _generated(chapters)
+        pages = _generated(chapters, wait or all(run.cached for run in runs))
         try:
             pages["errata.md"] = _errata(chapters)
         except Exception as error:
@@ -175,6 +175,8 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
     text, keys = cite.cite(uncommented(chapter.body), chapter.path, chapter.body_line)
     text = include(text, chapter.path, chapter.body_line)
     text = re.sub(r"<!-- losses: (\S+) -->", lambda m: _losses(m[1], chapter, chapters), text)
+    if "<!-- gallery -->" in text:
+        text = text.replace("<!-- gallery -->", _gallery(chapters))
     text = tex.render(_mark(text, run.results))
     for i, result in enumerate(run.results):
         html = "".join(_output(output, chapter, files) for output in result.outputs)
@@ -184,8 +186,6 @@ def _page(chapter: Chapter, run: Run, chapters: Sequence[Chapter]) -> dict[str, 
             )
         text = text.replace(f"<!--output {i}-->\n", html)
     text = text.replace("<!-- card -->", f"{card.card(chapter.losses)}\n<!-- seeds -->")
-    if "<!-- gallery -->" in text:
-        text = text.replace("<!-- gallery -->", _gallery(chapters))
     text = text.replace("<!-- facts -->", facts.table(chapter.losses, chapter.meta))
     text = text.replace("<!-- seeds -->", seeds.said(chapter))
     if chapter.blocks:
@@ -363,8 +363,11 @@ def _links(chapter: Chapter) -> str:
     return '<div class="chapter-links" markdown>\n' + " ".join(links) + "\n</div>\n"
 
 
-def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
-    """The pages that nobody writes: the API by family, and what tests, runs and data say."""
+def _generated(chapters: Sequence[Chapter], drawn: bool) -> dict[str, str]:
+    """The pages that nobody writes: the API by family, and what tests, runs and data say.
+
+    The page of the benchmark, whose many charts take seconds, waits if it may not be `drawn`.
+    """
     files = _files()
     pages = {
         "api/lossbook.md": "# Criterion, examine, gathered\n\n::: lossbook.criterion.Criterion"
@@ -372,7 +375,9 @@ def _generated(chapters: Sequence[Chapter]) -> dict[str, str]:
         "vetting.md": card.matrix(
             {n: f[9:-3] for f, names in files.items() for n in names if n in card.losses()}
         ),
-        "speed.md": speed.page({n: f for f, names in files.items() for n in names}),
+        "speed.md": speed.page({n: f for f, names in files.items() for n in names})
+        if drawn
+        else "# Speed\n\nrunning\n",
     }
     written = {chapter.file for chapter in chapters}
     for file, names in sorted(files.items()):

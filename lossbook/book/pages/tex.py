@@ -1,13 +1,22 @@
-"""Typesets the mathematics of a page at build time, so that the page needs no script."""
+"""Typesets the mathematics of a page at build time, so that the page needs no script.
 
+A typeset formula is a hundred tags in which Markdown has nothing to find: it is staged packed, and
+this module is also the Markdown extension that unpacks it when all else is done.
+"""
+
+import base64
 import json
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterable
 from functools import cache
 from html import escape
 from pathlib import Path
+
+from markdown import Extension, Markdown
+from markdown.postprocessors import Postprocessor
 
 from lossbook.book.runs.chapters import ROOT, outside_fences
 
@@ -33,7 +42,7 @@ _TOKENS = re.compile(
     r"|\$(?=\S)(?P<inline>(?:[^$\\\n]|\\.|\n(?!\n))+?)(?<=\S)\$(?!\d)",
     re.S | re.M,
 )
-_MARKDOWN = str.maketrans({c: f"&#{ord(c)};" for c in "*_\\[]`~^=$|!{}#+:"})
+_PACKED = re.compile(r"katex:([A-Za-z0-9+/=]+);")
 
 
 @cache
@@ -101,19 +110,35 @@ def formulas(text: str) -> list[tuple[str, bool]]:
 
 
 def render(text: str) -> str:
-    """Replace every formula of a Markdown text by its HTML and MathML."""
+    """Replace every formula of a Markdown text by its HTML and MathML, packed."""
     typeset(formulas(text))
 
     def replace(tex: str, display: bool, indent: str) -> str:
-        html = _done[tex, display].replace("\n", " ")
-        if display and not indent:
-            return f'<div class="math" data-search-exclude>{html}</div>'
-        # Inside a paragraph or a list, Markdown reads the text between the tags: hide its marks.
-        parts = re.split(r"(<[^>]*>)", html)
-        safe = "".join(p if p.startswith("<") else p.translate(_MARKDOWN) for p in parts)
-        return f'{indent}<span class="math" data-search-exclude>{safe}</span>'
+        html = zlib.compress(_done[tex, display].replace("\n", " ").encode())
+        packed, tag = f"katex:{base64.b64encode(html).decode()};", "span"
+        if display and not indent:  # Else it stands inside a paragraph, a list or a note.
+            tag = "div"
+        return f'{indent}<{tag} class="math" data-search-exclude>{packed}</{tag}>'
 
     return _walk(text, replace)
+
+
+def unpacked(text: str) -> str:
+    """Unpack the formulas of a text."""
+    return _PACKED.sub(lambda found: zlib.decompress(base64.b64decode(found[1])).decode(), text)
+
+
+class _Unpack(Postprocessor):  # type: ignore[misc]
+    def run(self, text: str) -> str:
+        return unpacked(text)
+
+
+class Formulas(Extension):  # type: ignore[misc]
+    """The Markdown extension that unpacks the formulas of a page."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
+        """Unpack after all else."""
+        md.postprocessors.register(_Unpack(md), "formulas", 0)
 
 
 def _walk(text: str, replace: Callable[[str, bool, str], str]) -> str:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,16 @@ def key(chapter: Chapter) -> str:
     modules = {lossbook._HOMES[name] for name in names if name in lossbook._HOMES}
     digest = hashlib.sha256(code.encode())
     for module in sorted(modules):
-        digest.update(_meaning(ROOT / f"{module.replace('.', '/')}.py").encode())
+        source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+        digest.update(_meaning(source).encode())
     digest.update(_experiments(code).encode())
     return digest.hexdigest()[:20]
 
 
-def _meaning(path: Path) -> str:
+@cache
+def _meaning(source: str) -> str:
     """Give what a file computes: its code without docstrings and comments."""
-    tree, documented = ast.parse(path.read_text()), ast.Module | ast.FunctionDef | ast.ClassDef
+    tree, documented = ast.parse(source), ast.Module | ast.FunctionDef | ast.ClassDef
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
@@ -58,15 +61,26 @@ def _meaning(path: Path) -> str:
 
 def _experiments(code: str) -> str:
     """Collect what some code calls of `experiments`, functions and classes, and what that calls."""
-    text = EXPERIMENTS.read_text()
-    kinds = ast.FunctionDef | ast.ClassDef
-    functions = {f.name: f for f in ast.parse(text).body if isinstance(f, kinds)}
-    called: dict[str, ast.FunctionDef | ast.ClassDef] = {}
+    functions = _functions(EXPERIMENTS.read_text())
+    called: dict[str, str] = {}
     todo = set(re.findall(r"\bexperiments\.(\w+)", code))
     while todo := todo & functions.keys() - called.keys():
-        called |= {name: functions[name] for name in todo}
-        todo = {n.id for name in todo for n in ast.walk(called[name]) if isinstance(n, ast.Name)}
-    return "\n".join(ast.get_source_segment(text, called[f]) or "" for f in sorted(called))
+        called |= {name: functions[name][0] for name in todo}
+        todo = {other for name in todo for other in functions[name][1]}
+    return "\n".join(called[name] for name in sorted(called))
+
+
+@cache
+def _functions(source: str) -> dict[str, tuple[str, set[str]]]:
+    """Give the text of each function and class of a file, and the names in it."""
+    return {
+        f.name: (
+            ast.get_source_segment(source, f) or "",
+            {n.id for n in ast.walk(f) if isinstance(n, ast.Name)},
+        )
+        for f in ast.parse(source).body
+        if isinstance(f, ast.FunctionDef | ast.ClassDef)
+    }
 
 
 def file(chapter: Chapter) -> Path:

@@ -66,12 +66,12 @@ BUGS = bugs(
         ),
         (
             "the key forgets the loss files",
-            "        digest.update(_meaning(ROOT / f\"{module.replace('.', '/')}.py\").encode())\n",
+            "        digest.update(_meaning(source).encode())\n",
             "        pass\n",
             KEY,
         ),
         ("the key is of docstrings, too", "if isinstance(node, documented)", "if 0", KEY),
-        ("the key is of comments, too", "return ast.unparse(tree)", "return path.read_text()", KEY),
+        ("the key is of comments, too", "return ast.unparse(tree)", "return source", KEY),
         ("the key forgets imports over several lines", "(\\([^)]*\\)|.*)", "(.*)", EVERY),
         ("the key forgets what doctests import", "(?:>>> |\\.\\.\\. )?from", "from", EVERY),
         (
@@ -101,7 +101,7 @@ BUGS = bugs(
         ("each block alone", "exec(code, names)", "exec(code, dict(names))", BREAKS),
         (
             "the key forgets what the experiments call",
-            "ast.walk(called[name]) if",
+            "ast.walk(f) if",
             "() if",
             "test_the_key_is_of_what_the_experiments_call_in_turn",
         ),

@@ -2,6 +2,7 @@ from tests.mutants.machine import bugs
 
 LAST = "test_the_contract_runs_last_and_the_cards_are_filled_when_it_ends"
 OWN = "test_staging_is_in_a_process_of_its_own_once_the_code_has_changed"
+THERE = "test_nothing_runs_before_the_pages_are_there"
 BUGS = bugs(
     "lossbook.book.pages.serve",
     "tests/book/test_serve.py",
@@ -86,6 +87,36 @@ BUGS = bugs(
             "for process in filter(None, (server, contract)):",
             "for process in filter(None, (contract,)):",
             "test_pages_are_there_at_once_and_the_server_ends_with_us",
+        ),
+        (
+            "chapters run before their pages are there",
+            "if there := _there(url):",
+            "if there := True:",
+            THERE,
+        ),
+        (
+            "the book is said to be where it is not yet",
+            "if there := _there(url):\n                    print",
+            "there = _there(url)\n                if True:\n                    print",
+            THERE,
+        ),
+        (
+            "a taken address is served",
+            "if wrong := _unusable(address):",
+            "if wrong := None:",
+            "test_an_address_that_is_taken_or_none_is_named",
+        ),
+        (
+            "the first waits for the second",
+            "if only and len(only) > 1:",
+            "if only is None:",
+            "test_of_two_that_run_the_first_that_ends_is_on_its_page_before_the_second",
+        ),
+        (
+            "complaints are swallowed",
+            'if line.strip() and "No issues found" not in line:',
+            "if not line:",
+            "test_what_the_server_complains_of_is_printed",
         ),
         ("stale code stages", "if _code() == loaded:", "if _code():", OWN),
         ("errors are silent", 'print(f"\\n{error}", file=sys.stderr)', "pass", OWN),

@@ -3,6 +3,7 @@ from tests.mutants.machine import bugs
 ALL = "test_every_chapter_and_every_generated_page_is_staged_and_what_is_gone_goes"
 KEEP = "test_of_some_chapters_the_others_keep_their_page"
 RUNNING = "test_what_has_no_run_says_that_it_is_running"
+CHARTS = "test_the_many_charts_of_the_benchmark_wait_while_chapters_run"
 FAILS = "test_a_failure_stands_on_the_page_and_is_reported"
 BROKEN = "test_a_page_that_cannot_be_made_says_why"
 PAGE = "test_a_page_is_its_text_with_each_output_at_its_block_and_without_comments"
@@ -21,9 +22,21 @@ BUGS = bugs(
         ),
         (
             "the generated pages are dropped",
-            "        pages = _generated(chapters)\n",
+            "        pages = _generated(chapters, wait or all(run.cached for run in runs))\n",
             "        pages = {}\n",
             ALL,
+        ),
+        (
+            "the benchmark waits for ever",
+            "wait or all(run.cached for run in runs))",
+            "all(run.cached for run in runs))",
+            CHARTS,
+        ),
+        (
+            "the benchmark does not wait",
+            "wait or all(run.cached for run in runs))",
+            "True)",
+            CHARTS,
         ),
         (
             "pages that are gone stay",
