@@ -25,6 +25,9 @@ from tests.book.browser import DESK, FLAGS, NO_INDEX, SITE, Handler, executable
 # What the generators say of a build that goes well.
 QUIET = r"INFO|Build (started|finished)|No issues found|\s*$"
 
+# Bytes a second and milliseconds.
+SLOW = {"offline": False, "latency": 60, "downloadThroughput": 750e3, "uploadThroughput": 125e3}
+
 
 @dataclass
 class Book:
@@ -139,7 +142,8 @@ def visit(browser, shared):
     """Open pages; none may report an error or ask another host for anything.
 
     The theme loads the whole search index with every page; without `search` it is empty. With
-    `share`, tests that leave a page as they found it look at the same one.
+    `share`, tests that leave a page as they found it look at the same one. `slow` is a telephone's
+    network.
     """
     seen = []
 
@@ -159,7 +163,7 @@ def visit(browser, shared):
         page.on("requestfailed", lambda request: page.wrong.append(f"failed: {request.url}"))
         page.on("request", see)
 
-    def opened(path, *, search=False, **options):
+    def opened(path, *, search=False, slow=False, **options):
         context = browser.new_context(**options)
         context.set_default_timeout(15_000)
         if not search:
@@ -167,6 +171,8 @@ def visit(browser, shared):
         page = context.new_page()
         seen.append(page)
         listen(page)
+        if slow:
+            context.new_cdp_session(page).send("Network.emulateNetworkConditions", SLOW)
         page.goto(SITE + path)
         page.wait_for_load_state("networkidle")
         # The theme's script chooses the scheme.

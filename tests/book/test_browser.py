@@ -75,6 +75,13 @@ def test_nothing_moves_while_a_page_loads_and_its_figures_come_alive(visit, path
     assert page.evaluate(SHIFTS) < 0.05
 
 
+@pytest.mark.parametrize("path", ["policy/ppo/", "sequence/ctc/", "segmentation/jaccard/"])
+def test_nothing_moves_when_fonts_come_late(visit, path):
+    page = visit(path, viewport=PHONE, slow=True)
+    reach_every_figure(page)
+    assert page.evaluate(SHIFTS) < 0.05
+
+
 @every_chapter
 def test_without_javascript_everything_is_there(visit, path):
     page = visit(path, java_script_enabled=False)

@@ -133,6 +133,19 @@ def test_a_page_has_all_that_was_staged(book, sites, generator):
         assert next(text for tag, _, text in page.headings if tag == "h1").strip()
 
 
+@pytest.mark.usefixtures("sites")
+@pytest.mark.parametrize("generator", BOTH)
+def test_a_page_asks_early_for_the_fonts_that_it_needs(book, generator):
+    counts = Counter()
+    for path in (book.folder / f"site-{generator}").rglob("index.html"):
+        text = path.read_text()
+        early = re.findall(r'<link rel="preload" href="[^"]*/([\w-]+)\.woff2" as="font"', text)
+        formulas = ["KaTeX_Main-Regular", "KaTeX_Math-Italic"] if "mathnormal" in text else []
+        assert early == ["inter", *formulas], path
+        counts[len(early)] += 1
+    assert counts.keys() == {1, 3}
+
+
 RETURNS = re.compile(r">Returns:</span></p>(.*?)</ul>", re.S)
 
 

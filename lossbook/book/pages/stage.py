@@ -535,9 +535,11 @@ def _configure(chapters: Sequence[Chapter], pages: dict[str, str]) -> None:
         if isinstance(plugin, dict) and "mkdocstrings" in plugin:
             plugin["mkdocstrings"]["handlers"]["python"]["paths"] = [".."]
     serverless = {**config, "plugins": [*config["plugins"], "offline"]}
+    # What a page says to fetch early, browsers refuse to fetch from a file.
+    served = {**config, "theme": {**config["theme"], "custom_dir": str(DOCS / "theme")}}
     for name, site, own in (
-        ("mkdocs", "../site", config),
-        ("zensical", "zensical", config),
+        ("mkdocs", "../site", served),
+        ("zensical", "zensical", served),
         ("offline", "offline", serverless),
     ):
         path = BUILD / f"{name}.yml"
