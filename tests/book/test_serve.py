@@ -68,7 +68,7 @@ def served(monkeypatch):
             return answers.pop(0)
 
         monkeypatch.setattr(watchfiles, "watch", watch)
-        monkeypatch.setattr(serve, "_unusable", lambda _: "")
+        monkeypatch.setattr(serve, "_answers", lambda _: False)
         monkeypatch.setattr(serve, "_there", answered)
         monkeypatch.setattr(subprocess, "Popen", start)
         monkeypatch.setattr(serve, "_update", update)
@@ -218,14 +218,14 @@ def test_of_two_that_run_the_first_that_ends_is_on_its_page_before_the_second(mo
 
 def test_an_address_that_is_taken_or_none_is_named(monkeypatch, capsys):
     monkeypatch.setattr(serve, "stage", lambda **_: pytest.fail("it staged"))
-    with socket.create_server(("localhost", 0)) as taken:
-        address = f"localhost:{taken.getsockname()[1]}"
-        assert serve.serve(address) == 1
-    assert f"expected a free address, got {address}: " in capsys.readouterr().err
-    for none in ("localhost", "localhost:http"):
-        assert serve.serve(none) == 1
-        assert f"got {none}: " in capsys.readouterr().err
-    assert serve._unusable(address) == ""
+    with socket.create_server(("localhost", 0)) as server:
+        taken = f"localhost:{server.getsockname()[1]}"
+        for address in (taken, "localhost", "localhost:http"):
+            assert serve.serve(address) == 1
+            said = f"expected a free address such as localhost:8001, got {address}\n"
+            assert capsys.readouterr().err == said
+    assert not serve._answers(taken)
+    assert not serve._answers("localhost:65536")
 
 
 def test_a_page_is_there_once_it_answers(tmp_path, monkeypatch):

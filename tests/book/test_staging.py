@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lossbook.book.pages import card, stage, tex
+from lossbook.book.pages import card, notebook, plain, stage, tex
 from lossbook.book.runs import chapters, seeds
 from lossbook.book.runs.chapters import DOCS, Chapter, ChapterError
 from lossbook.book.runs.run import Result, Run
@@ -160,6 +160,22 @@ def test_a_page_that_cannot_be_made_says_why(staged):
     assert "docs/a.md:21: E" in pages["a.md"]
     assert "docs/a.md:13: " in pages["a.md"]
     assert "docs/latin.md:2: not UTF-8" in pages["latin.md"]
+    assert "alert" not in pages["b.md"]
+
+
+def test_what_nobody_foresaw_stands_on_the_page_too(staged, monkeypatch):
+    said = {"a": KeyError("wrong")}
+
+    def fail(chapter, *_):
+        if chapter.name in said:
+            raise said[chapter.name]
+        return "{}"
+
+    monkeypatch.setattr(notebook, "publish", fail)
+    monkeypatch.setattr(plain, "text", lambda *_: "")
+    wrong, pages, _ = staged(done("a"), done("b"))
+    assert wrong == ["docs/a.md:1: KeyError: 'wrong'"]
+    assert "alert" in pages["a.md"]
     assert "alert" not in pages["b.md"]
 
 

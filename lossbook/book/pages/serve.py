@@ -6,6 +6,7 @@ changed page alone.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,8 +28,8 @@ def serve(address: str = "localhost:8000") -> int:
     """Stage the book, serve it, and keep it current until interrupted."""
     from watchfiles import watch
 
-    if wrong := _unusable(address):
-        print(f"expected a free address, got {address}: {wrong}", file=sys.stderr)
+    if not re.fullmatch(r".+:\d+", address) or _answers(address):
+        print(f"expected a free address such as localhost:8001, got {address}", file=sys.stderr)
         return 1
     url = os.environ["SITE_URL"] = f"http://{address}/"
     code = _code()
@@ -84,14 +85,12 @@ def _place(chapter: chapters.Chapter) -> int:
     return parts.index(part) if part in parts else len(parts)
 
 
-def _unusable(address: str) -> str:
-    """Say why nothing can be served at an address; nothing if it can."""
+def _answers(address: str) -> bool:
+    """Whether somebody is at an address."""
     host, _, port = address.rpartition(":")
-    try:
-        socket.create_server((host, int(port))).close()
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return ""
+    with suppress(OSError, OverflowError), socket.create_connection((host, int(port)), timeout=1):
+        return True
+    return False
 
 
 def _complain(lines: Iterable[str]) -> None:

@@ -100,8 +100,9 @@ def stage(
         wrong = run.errors(chapter)
         try:
             files = _page(chapter, run, chapters)
-        except ChapterError as error:
-            wrong.append(error)
+        except Exception as error:
+            at = error if isinstance(error, ChapterError) else _unforeseen(chapter.path, error)
+            wrong.append(at)
             files = {f"{chapter.name}.md": _failed(chapter.title, wrong)}
         errors += wrong
         written |= {_write(name, content) for name, content in files.items()}
@@ -114,7 +115,7 @@ def stage(
         try:
             pages["errata.md"] = _errata(chapters)
         except Exception as error:
-            errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))
+            errors.append(_unforeseen(ERRATA, error))
             pages["errata.md"] = _failed("Errata", errors[-1:])
         try:
             pages["elsewhere.md"] = elsewhere.page(chapters, runs)
@@ -159,6 +160,10 @@ def _typeset(chapter: Chapter) -> list[ChapterError]:
         line = chapter.text[: chapter.text.index(refused)].count("\n") + 1
         errors.append(ChapterError(chapter.path, line, f"{message} in {refused.strip()!r}"))
     return errors
+
+
+def _unforeseen(path: Path, error: Exception) -> ChapterError:
+    return ChapterError(path, 1, f"{type(error).__name__}: {error}")
 
 
 def _failed(title: str, errors: Sequence[ChapterError]) -> str:

@@ -102,8 +102,8 @@ BUGS = bugs(
         ),
         (
             "a taken address is served",
-            "if wrong := _unusable(address):",
-            "if wrong := None:",
+            " or _answers(address):",
+            ":",
             "test_an_address_that_is_taken_or_none_is_named",
         ),
         (

@@ -87,6 +87,12 @@ BUGS = bugs(
         ),
         ("a page that cannot be made is empty", "_failed(chapter.title, wrong)}", '""}', BROKEN),
         (
+            "what nobody foresaw ends all",
+            "except Exception as error:\n            at",
+            "except ChapterError as error:\n            at",
+            "test_what_nobody_foresaw_stands_on_the_page_too",
+        ),
+        (
             "a chapter that cannot be read has no page",
             "written.add(_write(name, _failed(unread.path.stem, [unread])))",
             "pass",
@@ -94,7 +100,7 @@ BUGS = bugs(
         ),
         (
             "errata that fail are none",
-            'errors.append(ChapterError(ERRATA, 1, f"{type(error).__name__}: {error}"))',
+            "errors.append(_unforeseen(ERRATA, error))",
             "errors = [*errors, *[]]",
             "test_errata_that_cannot_be_made_say_why",
         ),
