@@ -670,10 +670,11 @@ def test_the_symbols_of_a_formula_on_an_api_page():
     bindings = [(r"\hat y", "predictions"), ("C", "#j"), ("w", "weight or 1"), ("t", "t1")]
     options = ["images", "one_layer", "delta=1.0", "kind=k3", "clip=None", "t1=0.8"]
     displays = [(1, r"\ell = \operatorname{sg}(w)")]
-    assert stage._symbols(formula.Text("a_loss", options, bindings, 1, displays)) == (
+    text = formula.Text("a_loss", options, ["one layer"], bindings, 1, displays)
+    assert stage._symbols(text) == (
         r"With $\hat y$ = `predictions`, $C$ = the number of $j$, $w$ = `weight` or 1, $t$ = `t1`, "
         r"$\operatorname{sg}$ a constant for the gradient; "
-        "for one layer, `delta=1.0`, `kind='k3'`, `clip=None`."
+        "for `delta=1.0`, `kind='k3'`, `clip=None`, one layer."
     )
 
 
@@ -692,6 +693,32 @@ def test_a_page_for_each_chapter_and_none_besides_but_the_generated_ones(book):
     assert own <= pages
     vetted = {path.relative_to(ROOT / "lossbook").with_suffix(".md").as_posix() for path in LOSSES}
     assert all(p.startswith("api/") or "/" not in p or p in vetted for p in pages - own)
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "said"),
+    [
+        ("", [], "."),
+        (
+            "[images, gamma=2, kind=k3]",
+            ["images", "gamma=2", "kind=k3"],
+            "; for `gamma=2`, `kind='k3'`.",
+        ),
+        (
+            "[images: one channel; $C$ is 1, gamma=2]",
+            ["images", "gamma=2"],
+            "; for `gamma=2`, one channel; $C$ is 1.",
+        ),
+        ("[: a token; none costs 0]", [], "; for a token; none costs 0."),
+    ],
+)
+def test_an_api_page_says_for_which_inputs_a_formula_is(options, names, said):
+    marker = f"<!-- formula a_loss {options}: x = inputs, g = gamma_or or 1, n = #k -->"
+    chapter = Chapter(ROOT / "docs/a.md", f"## In short\n\n{marker}\n\n$$\nx\n$$\n", {})
+    (text,) = formula.texts(chapter)
+    assert text.options == names
+    bound = "With $x$ = `inputs`, $g$ = `gamma_or` or 1, $n$ = the number of $k$"
+    assert stage._symbols(text) == bound + said
 
 
 def test_an_api_page_has_the_formulas_of_its_losses(book):

@@ -54,13 +54,6 @@ _COMMENT = re.compile(
 _BOOST = {"symptoms": 8, "classification/cross_entropy": 8, "choose": 2}
 # A formula of a gradient, by how it begins.
 _SLOPE = re.compile(r"(\s|\\begin\{\w+\})*\\(nabla|d?frac\{(d|\\partial)\b)")
-# Which inputs a formula is for, by the name of the case that it is compared with.
-_ONLY = {
-    "all_tokens": "no mask",
-    "hard_negatives": "hard negatives",
-    "longer": "rows without padding",
-    "one_layer": "one layer",
-}
 _VALUE = re.compile(r"[-\d.e]+|None|True|False")
 # What a cell shows first, its code folded below.
 _SHOWN_FIRST = ("chart", PEERS, "image/png", "image/svg+xml")
@@ -431,10 +424,11 @@ def _symbols(text: formula.Text) -> str:
         given, _, otherwise = argument.partition(" or ")
         number = f"the number of ${given[1:]}$" if given.startswith("#") else f"`{given}`"
         said.append(f"${symbol}$ = {number}" + (f" or {otherwise}" if otherwise else ""))
-    only = [_ONLY[option] for option in text.options if option in _ONLY]
+    only = []
     for name, _, value in (option.partition("=") for option in text.options if "=" in option):
         if name not in bound:
             only.append(f"`{name}={value if _VALUE.fullmatch(value) else repr(value)}`")
+    only += text.only
     if any("\\operatorname{sg}" in display for _, display in text.displays):
         said.append("$\\operatorname{sg}$ a constant for the gradient")
     return f"With {', '.join(said)}" + (f"; for {', '.join(only)}." if only else ".")

@@ -7,6 +7,10 @@ next such comment, hold its formula and its gradient:
     $$ \ell = -\alpha_t (1 - p_t)^\gamma \log p_t, \qquad p = \mathrm{softmax}(z) $$
     $$ \frac{\partial \ell}{\partial z_j} = ... $$
 
+Behind the name stands in brackets which draws of the tests it is for: `[dense_labels, gamma=2]`
+names their form and a setting. What follows a colon there, `[images: one channel]`, is said in
+words on the API page, which names a form no other way.
+
 `python -m lossbook.book.runs.formula CHAPTER`
 prints what was compared.
 """
@@ -43,10 +47,15 @@ from lossbook.book.runs.latex import (
 
 @dataclass(frozen=True)
 class Text:
-    """What a chapter says of one loss: its bindings and its displays, each with its line."""
+    """What a chapter says of one loss: its bindings and its displays, each with its line.
+
+    Attributes:
+        only: In words, for which inputs.
+    """
 
     loss: str
     options: list[str]
+    only: list[str]
     bindings: list[tuple[str, str]]
     line: int
     displays: list[tuple[int, str]] = field(default_factory=list)
@@ -80,7 +89,8 @@ def texts(chapter: Chapter) -> list[Text]:
         assert section is not None
         line = chapter.text.count("\n", 0, section.start(1) + match.start()) + 1
         if match["loss"]:
-            options = [part.strip() for part in (match["options"] or "").split(",") if part.strip()]
+            parts = [part.partition(":") for part in (match["options"] or "").split(",")]
+            options, only = ([p[i].strip() for p in parts if p[i].strip()] for i in (0, 2))
             bindings = []
             for part in re.split(r",(?![^{\[]*[}\]])", match["bindings"]):
                 bound = _BINDING.match(part)
@@ -88,7 +98,7 @@ def texts(chapter: Chapter) -> list[Text]:
                     message = f"expected a binding as x = logits, got {part.strip()!r}"
                     raise ChapterError(chapter.path, line, message)
                 bindings.append((bound["symbol"], bound["argument"]))
-            found.append(Text(match["loss"], options, bindings, line))
+            found.append(Text(match["loss"], options, only, bindings, line))
         elif found:
             found[-1].displays.append((line, match["tex"]))
         else:
