@@ -1,6 +1,5 @@
 """Serving: what runs when, and that nothing is called done before it is."""
 
-import signal
 import socket
 import subprocess
 import sys
@@ -42,9 +41,8 @@ def served(monkeypatch):
     written = [Chapter(DOCS / f"{name}.md", "", {}) for name in NAMES]
     monkeypatch.setattr(chapters, "load", lambda: (written, []))
     monkeypatch.setattr(serve, "_code", lambda: {Path("loss.py"): 1})
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
-    def go(*changes, done=NAMES, unvetted=(), lives=(), end=KeyboardInterrupt, there=(True,)):
+    def go(*changes, done=NAMES, unvetted=(), lives=(), end=KeyboardInterrupt, there=(True, True)):
         events, processes, lengths, answers = [], [], [*lives], [*there]
 
         def watch(*folders, **options):
@@ -129,15 +127,27 @@ def test_a_change_stages_what_it_can_reach(served, changed, staged):
 
 
 def test_the_contract_runs_last_and_the_cards_are_filled_when_it_ends(served, capsys):
-    events, (server, contract), *_ = served(
-        *([] for _ in range(7)), done="abc", unvetted=["near_loss", "far_loss"], lives=(99, 2)
+    events, (server, contract, again), *_ = served(
+        *([] for _ in range(9)),
+        done="abc",
+        unvetted=["near_loss", "far_loss"],
+        lives=(99, 2),
+        there=(True, False, True),
     )
-    assert events == [["d"], None, "tests.contract", None]
+    assert events == [["d"], None, "tests.contract", None, "zensical"]
+    assert again.command == server.command
+    assert server.said == again.said == ["terminate", "wait"]
     assert contract.command[1:] == ["-m", "tests.contract", "near_loss", "far_loss"]
     assert contract.command[0] == sys.executable
     said = capsys.readouterr().out
     assert said.index("The contract runs on 2 losses") < said.index("The cards are filled.")
-    assert (contract.said, server.said) == ([], ["terminate", "wait"])
+    assert contract.said == []
+
+
+def test_the_cards_are_called_filled_once_their_pages_are_there(served, capsys):
+    options = {"unvetted": ["near_loss"], "lives": (99, 0), "there": (True, False)}
+    assert served(*([] for _ in range(4)), **options)[0][-1] == "zensical"
+    assert "The cards are filled." not in capsys.readouterr().out
 
 
 def test_a_card_is_not_called_filled_while_the_contract_runs(served, capsys):
@@ -249,10 +259,13 @@ def test_what_the_server_complains_of_is_printed(capsys):
     assert capsys.readouterr().err == "Warning: nowhere.md\n"
 
 
-def test_an_interruption_ends_what_swallows_the_end_of_its_task(served, monkeypatch):
-    handlers = {}
-    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    served()
-    assert handlers[signal.SIGINT] is not signal.default_int_handler
-    with pytest.raises(KeyboardInterrupt):
-        handlers[signal.SIGINT](2, None)
+def test_an_interruption_is_ours_while_chapters_run(monkeypatch):
+    threads = []
+    monkeypatch.setattr(
+        serve, "stage", lambda **_: threads.append(threading.current_thread()) or []
+    )
+    monkeypatch.setattr(serve, "_code", dict)
+    serve._update(None, {})
+    (thread,) = threads
+    assert thread is not threading.main_thread()
+    assert (thread.daemon, thread.is_alive()) == (True, False)

@@ -7,7 +7,6 @@ changed page alone.
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -35,15 +34,10 @@ def serve(address: str = "localhost:8000") -> int:
     code = _code()
     print("The pages are made, before their chapters run.", flush=True)
     stage(watch_tree=False, wait=False)
-    command = [sys.executable, "-m", "zensical", "serve", "--dev-addr", address]
-    command += ["--config-file", str(BUILD / "zensical.yml")]
-    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    server = subprocess.Popen(command, cwd=ROOT, **quiet)
-    threading.Thread(target=_complain, args=[server.stderr], daemon=True).start()
-    signal.signal(signal.SIGINT, _interrupt)
-    there = False
+    server, news = _start(address), f"The book is at {url} (Ctrl-C ends it)."
     waiting = [c.path for c in sorted(chapters.load()[0], key=_place) if run.cached(c) is None]
-    unvetted, contract = card.stale(), None
+    unvetted = card.stale()
+    contract: subprocess.Popen[Any] | None = None
     try:
         for changes in watch(DOCS, ROOT / "lossbook", yield_on_timeout=True, rust_timeout=1000):
             if server.poll() is not None:
@@ -52,9 +46,10 @@ def serve(address: str = "localhost:8000") -> int:
             if paths:
                 pages = [p for p in paths if p.suffix == ".md" and p.exists()]
                 _update(pages if len(pages) == len(paths) else None, code)
-            elif not there:
-                if there := _there(url):
-                    print(f"\nThe book is at {url} (Ctrl-C ends it).\n", flush=True)
+            elif news:
+                if _there(url):
+                    print(f"\n{news}\n", flush=True)
+                    news = ""
             elif waiting:
                 _update(waiting[:2], code)
                 waiting = waiting[2:]
@@ -68,7 +63,9 @@ def serve(address: str = "localhost:8000") -> int:
             elif contract is not None and contract.poll() is not None:
                 contract = None
                 _update(None, code)
-                print("The cards are filled.", flush=True)
+                server.terminate()  # It would build one page after another, all of them at each.
+                server.wait()
+                server, news = _start(address), "The cards are filled."
     except KeyboardInterrupt:
         pass
     finally:
@@ -93,16 +90,22 @@ def _answers(address: str) -> bool:
     return False
 
 
+def _start(address: str) -> subprocess.Popen[Any]:
+    """Start the server."""
+    command = [sys.executable, "-m", "zensical", "serve", "--dev-addr", address]
+    command += ["--config-file", str(BUILD / "zensical.yml")]
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    server = subprocess.Popen(command, cwd=ROOT, **quiet)
+    assert server.stderr is not None
+    threading.Thread(target=_complain, args=[server.stderr], daemon=True).start()
+    return server
+
+
 def _complain(lines: Iterable[str]) -> None:
     """Print what a generator complains of."""
     for line in lines:
         if line.strip() and "No issues found" not in line:
             print(line, end="", file=sys.stderr, flush=True)
-
-
-def _interrupt(*_: object) -> None:
-    """End at once: asyncio would ask its task to end, and a lost kernel may swallow that."""
-    raise KeyboardInterrupt
 
 
 def _there(url: str) -> bool:
@@ -118,20 +121,25 @@ def _code() -> dict[Path, int]:
 
 
 def _update(only: list[Path] | None, loaded: dict[Path, int]) -> None:
-    """Stage, each page as its chapter ends.
+    """Stage; in a process of its own once lossbook's code is no longer what is loaded."""
+    if _code() == loaded:
+        # In a thread, for in the main one nbclient keeps an interruption to itself.
+        thread = threading.Thread(target=_stage, args=[only], daemon=True)
+        thread.start()
+        thread.join()
+        return
+    chosen = [str(path) for path in only or []]
+    command = [sys.executable, "-m", "lossbook.book", "stage", "--keep-going", *chosen]
+    subprocess.run(command, cwd=ROOT, check=False)
 
-    In a process of its own once lossbook's code is no longer what is loaded.
-    """
+
+def _stage(only: list[Path] | None) -> None:
+    """Stage here, each page as its chapter ends."""
 
     def ended(line: str) -> None:
         print(line, flush=True)
         if only and len(only) > 1:
             stage(only=only, watch_tree=False, wait=False)
 
-    if _code() == loaded:
-        for error in stage(only=only, watch_tree=False, report=ended):
-            print(f"\n{error}", file=sys.stderr)
-        return
-    chosen = [str(path) for path in only or []]
-    command = [sys.executable, "-m", "lossbook.book", "stage", "--keep-going", *chosen]
-    subprocess.run(command, cwd=ROOT, check=False)
+    for error in stage(only=only, watch_tree=False, report=ended):
+        print(f"\n{error}", file=sys.stderr)

@@ -3,6 +3,7 @@ from tests.mutants.machine import bugs
 LAST = "test_the_contract_runs_last_and_the_cards_are_filled_when_it_ends"
 OWN = "test_staging_is_in_a_process_of_its_own_once_the_code_has_changed"
 THERE = "test_nothing_runs_before_the_pages_are_there"
+OURS = "test_an_interruption_is_ours_while_chapters_run"
 BUGS = bugs(
     "lossbook.book.pages.serve",
     "tests/book/test_serve.py",
@@ -19,7 +20,12 @@ BUGS = bugs(
             "contract is not None",
             "test_a_card_is_not_called_filled_while_the_contract_runs",
         ),
-        ("cards called filled, but not drawn", "                _update(None, code)\n", "", LAST),
+        (
+            "cards called filled, but not drawn",
+            "contract = None\n                _update(None, code)\n",
+            "contract = None\n",
+            LAST,
+        ),
         ("the contract runs on one loss", "*unvetted]", "unvetted[0]]", LAST),
         ("the contract runs for ever", "                unvetted = []\n", "", LAST),
         (
@@ -90,15 +96,21 @@ BUGS = bugs(
         ),
         (
             "chapters run before their pages are there",
-            "if there := _there(url):",
-            "if there := True:",
+            "if _there(url):",
+            "if True:",
             THERE,
         ),
         (
-            "the book is said to be where it is not yet",
-            "if there := _there(url):\n                    print",
-            "there = _there(url)\n                if True:\n                    print",
-            THERE,
+            "old cards stay on their pages",
+            'server, news = _start(address), "The cards are filled."',
+            'news = "The cards are filled."',
+            LAST,
+        ),
+        (
+            "cards called filled before their pages are there",
+            'news = _start(address), "The cards are filled."',
+            "news = _start(address), print('The cards are filled.')",
+            "test_the_cards_are_called_filled_once_their_pages_are_there",
         ),
         (
             "a taken address is served",
@@ -118,6 +130,15 @@ BUGS = bugs(
             "if not line:",
             "test_what_the_server_complains_of_is_printed",
         ),
+        (
+            "an interruption is swallowed",
+            "        thread = threading.Thread(target=_stage, args=[only], daemon=True)\n"
+            "        thread.start()\n        thread.join()\n",
+            "        _stage(only)\n",
+            OURS,
+        ),
+        ("who is interrupted waits", "args=[only], daemon=True)", "args=[only])", OURS),
+        ("updates overlap", "        thread.join()\n", "", OURS),
         ("stale code stages", "if _code() == loaded:", "if _code():", OWN),
         ("errors are silent", 'print(f"\\n{error}", file=sys.stderr)', "pass", OWN),
         ("all or nothing", "[str(path) for path in only or []]", "[]", OWN),
