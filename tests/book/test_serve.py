@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
@@ -261,9 +262,13 @@ def test_what_the_server_complains_of_is_printed(capsys):
 
 def test_an_interruption_is_ours_while_chapters_run(monkeypatch):
     threads = []
-    monkeypatch.setattr(
-        serve, "stage", lambda **_: threads.append(threading.current_thread()) or []
-    )
+
+    def stage(**_):
+        time.sleep(0.1)
+        threads.append(threading.current_thread())
+        return []
+
+    monkeypatch.setattr(serve, "stage", stage)
     monkeypatch.setattr(serve, "_code", dict)
     serve._update(None, {})
     (thread,) = threads
