@@ -15,6 +15,7 @@ def pytest_addoption(parser):
     group.addoption("--slow", action="store_true", help="run what takes more than ten seconds")
 
 
+@pytest.hookimpl(optionalhook=True)  # The sessions of the mutants have no xdist.
 def pytest_xdist_auto_num_workers():
     """One more than there are cores: who opens pages waits a third of the time."""
     return (os.cpu_count() or 1) + 1
