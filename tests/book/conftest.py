@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
+from lossbook.book.__main__ import slim
 from lossbook.book.pages import slides, stage, tex
 from lossbook.book.runs import chapters, run
 from lossbook.book.runs.chapters import Chapter, ChapterError
@@ -99,6 +100,7 @@ def built(book):
         if not said.exists():
             complaints = build(book.folder, "mkdocs", folder.name)
             slides.make(folder, book.chapters)
+            slim(folder / "search" / "search_index.json")
             said.write_text(complaints)
     return folder, said.read_text()
 
