@@ -176,7 +176,7 @@ def _beyond(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _InPlace(torch.autograd.Function):
-    """The same in half the time and memory: the slope in x is made beside the value.
+    """The same in less time and memory: the slope in x is made beside the value.
 
     Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
     function is slow and cannot be nested.
