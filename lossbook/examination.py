@@ -1026,8 +1026,12 @@ def _alignments(call: _Call) -> Iterator[Finding]:
 def _nothing_left(call: _Call) -> Iterator[Finding]:
     """A mask or weights that leave nothing, or less than nothing."""
     if call.kept is not None and not call.kept.any():
-        what = f"all {call.kept.numel()} labels are ignored: the loss is 0 with zero gradient"
-        yield Finding("suspicious", what, "ignore_index=...  # the label of padding alone")
+        what, fix = f"all {call.kept.numel()} labels are ignored", "the label of padding alone"
+        if call.home == "torch" and call.given.get("reduction") == "mean":  # Torch divides 0 by 0.
+            yield Finding("wrong", f"{what}: the loss is nan", f"ignore_index=...  # {fix}")
+        else:
+            what += ": the loss is 0 with zero gradient"
+            yield Finding("suspicious", what, f"ignore_index=...  # {fix}")
     if call.weights is not None and not call.weights.any():
         what = f"all {call.weights.numel()} weights are 0: the loss is 0 with zero gradient"
         yield Finding("suspicious", what, "weights=...  # 1 keeps a value, 0 drops it")

@@ -1079,8 +1079,16 @@ def test_what_is_masked_or_ignored_is_not_looked_at():
     labels = LABELS.where(LABELS != 2, -100)
     assert examine(nn.CrossEntropyLoss(), LOGITS, labels) == []
     assert examine(nn.CrossEntropyLoss(ignore_index=2), LOGITS, LABELS) == []
-    (found,) = examine(nn.CrossEntropyLoss(), LOGITS, torch.full_like(LABELS, -100))
-    assert "all 16 labels are ignored" in found.what
+    none = torch.full_like(LABELS, -100)
+    for loss in (nn.CrossEntropyLoss, partial(partial, F.cross_entropy)):
+        for reduction, severity in (("mean", "wrong"), ("sum", "suspicious")):
+            (found,) = examine(loss(reduction=reduction), LOGITS, none)
+            nan = loss(reduction=reduction)(LOGITS, none).isnan()
+            said = "the loss is nan" if nan else "the loss is 0 with zero gradient"
+            assert found.what == f"all 16 labels are ignored: {said}"
+            assert found.severity == severity
+    (found,) = examine(F.cross_entropy, LOGITS, none)
+    assert found.what == "all 16 labels are ignored: the loss is nan"
 
 
 def test_classes_are_where_dim_says():

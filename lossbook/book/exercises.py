@@ -12,6 +12,8 @@ strict = False
 def attempt() -> Iterator[None]:
     """Check an attempt: what fails is printed as `Not yet: ...`, what passes as `Solved.`.
 
+    An answer that divides by zero or overflows has failed as well.
+
     Example:
         >>> with attempt():
         ...     assert 1 + 1 == 3, "one and one must give three"
@@ -23,5 +25,9 @@ def attempt() -> Iterator[None]:
         if strict:
             raise
         print(f"Not yet: {error}" if str(error) else "Not yet.")
+    except ArithmeticError as error:
+        if strict:
+            raise AssertionError(error) from error
+        print(f"Not yet: {type(error).__name__}: {error}")
     else:
         print("Solved.")

@@ -127,7 +127,7 @@ def match_priors(
         2. a prior still free is matched with its box of largest IoU, where that is > threshold
 
     The first step gives every object a prior, the second gives it more of them. Of equal IoUs the
-    first prior and the first box win.
+    first box wins, then its first prior.
 
     Args:
         priors: Default boxes as center and size (cx, cy, w, h), shape `(P, 4)`, in the unit of

@@ -96,7 +96,8 @@ def clipped_value_loss(
 
         loss = 1/2 max((V - R)^2, (clip(V, V_old - epsilon, V_old + epsilon) - R)^2)
 
-    A value that has moved by more than epsilon towards its return gets no gradient.
+    A value that has moved by more than epsilon towards its return gets no gradient, unless it has
+    overshot so far that the first square is the larger.
 
     Args:
         values: Predicted returns, shape `(*)`.

@@ -5,6 +5,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import math
 import re
 import symtable
 import warnings
@@ -431,7 +432,7 @@ ADDED = Answers(
     [
         ({}, None),
         ({"wrong": ("def add(a, b):\n    return 4\n",)}, "17: wrong answer 1 passes"),
-        ({"wrong": ("def add(a, b):\n    1 / 0\n",)}, "17: wrong answer 1 crashes: ZeroDivision"),
+        ({"wrong": ("def add(a, b):\n    return [][a]\n",)}, "17: wrong answer 1 crashes: IndexE"),
         ({"wrong": ("def add(a):\n    return a\n",)}, "17: wrong answer 1 crashes: TypeError"),
         ({"solution": "def add(a, b):\n    return 4\n"}, "17: hidden: the solution fails: one and"),
         ({"hidden": "assert add\n"}, "17: hidden: the answer 0.0 passes"),
@@ -461,5 +462,12 @@ def test_attempt_says_what_failed_and_hides_nothing_else(capsys):
     with exercises.attempt():
         pass
     assert capsys.readouterr().out == "Not yet: write it\nNot yet.\nSolved.\n"
-    with pytest.raises(ZeroDivisionError), exercises.attempt():
+    with exercises.attempt():
+        math.exp(1000)
+    with exercises.attempt():
         1 / 0  # noqa: B018
+    overflow, division = capsys.readouterr().out.splitlines()
+    assert overflow == "Not yet: OverflowError: math range error"
+    assert division == "Not yet: ZeroDivisionError: division by zero"
+    with pytest.raises(IndexError), exercises.attempt():
+        [][0]

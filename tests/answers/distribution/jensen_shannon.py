@@ -39,6 +39,11 @@ ANSWERS = {
             def tokens_per_check(alpha, k):
                 return 1 / max(1 - alpha, 1e-9)
             """,
+            # The sum of the geometric series, which is 0 / 0 where every token is accepted.
+            """
+            def tokens_per_check(alpha, k):
+                return (1 - alpha ** (k + 1)) / (1 - alpha)
+            """,
             # Without the token that comes after the last.
             """
             def tokens_per_check(alpha, k):
@@ -74,6 +79,29 @@ ANSWERS = {
 
             def between(t):
                 return t**2 / 2, math.log(2)
+            """,
+            # No more than that it is not negative and at most log 2, apart from the ends.
+            """
+            import math
+
+            def between(t):
+                return (t * math.log(2),) * 2 if t in (0, 1) else (0, math.log(2))
+            """,
+            # Pinsker's bound below, with the end mended, and the right one above.
+            """
+            import math
+
+            def between(t):
+                return math.log(2) if t == 1 else t**2 / 2, t * math.log(2)
+            """,
+            # The right one below, and the largest value of all.
+            """
+            import math
+
+            def between(t):
+                rest = [(1 + t) / 2, (1 - t) / 2]
+                unknown = -sum(x * math.log(x) for x in rest if x > 0)
+                return math.log(2) - unknown, math.log(2) if t else 0
             """,
             # A parabola through both ends.
             """
