@@ -2,12 +2,14 @@
 
 import functools
 import http.server
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,16 +133,16 @@ def browser(port):
 
 
 @pytest.fixture(scope="module")
-def shared():
-    """The pages that tests of one file open once for all."""
-    pages = {}
-    yield pages
-    for page in pages.values():
+def tabs():
+    """What tests of one file have opened, by how it was opened: to make a window costs a second."""
+    opened = defaultdict(list)
+    yield opened
+    for page in itertools.chain(*opened.values()):
         page.context.close()
 
 
 @pytest.fixture
-def visit(browser, shared):
+def visit(browser, tabs):
     """Open pages; none may report an error or ask another host for anything.
 
     The theme loads the whole search index with every page; without `search` it is empty. With
@@ -165,36 +167,45 @@ def visit(browser, shared):
         page.on("requestfailed", lambda request: page.wrong.append(f"failed: {request.url}"))
         page.on("request", see)
 
-    def opened(path, *, search=False, slow=False, **options):
+    def new(*, search=False, slow=False, **options):
         context = browser.new_context(**options)
         context.set_default_timeout(15_000)
         if not search:
             context.route("**/search_index.json", lambda route: route.fulfill(json=NO_INDEX))
         page = context.new_page()
-        seen.append(page)
         listen(page)
         if slow:
             context.new_cdp_session(page).send("Network.emulateNetworkConditions", SLOW)
+        return page
+
+    def load(page, path, options):
+        page.goto("about:blank")
+        page.asked.clear()
+        page.wrong.clear()
+        page.set_viewport_size(options["viewport"])
+        page.emulate_media(media="screen", color_scheme=options["color_scheme"])
         page.goto(SITE + path)
         page.wait_for_load_state("networkidle")
         # The theme's script chooses the scheme.
         if options["color_scheme"] == "dark" and options.get("java_script_enabled", True):
             page.locator("body[data-md-color-scheme=slate]").wait_for()
+
+    def opened(path, *, share=False, **options):
+        options = {"viewport": DESK, "color_scheme": "light"} | options
+        known = tabs[path if share else None, repr(sorted(options.items()))]
+        free = [page for page in known if page not in seen]
+        if share and known:
+            page = known[0]
+        elif free and not options.get("slow"):  # What is fetched slowly is fetched anew.
+            page = free[0]
+            load(page, path, options)
+        else:
+            page = new(**options)
+            known.append(page)
+            load(page, path, options)
+        if page not in seen:
+            seen.append(page)
         return page
 
-    def given(path, *, share=False, **options):
-        options = {"viewport": DESK, "color_scheme": "light"} | options
-        if not share:
-            return opened(path, **options)
-        key = path, repr(sorted(options.items()))
-        if key not in shared:
-            shared[key] = opened(path, **options)
-        elif shared[key] not in seen:
-            seen.append(shared[key])
-        return shared[key]
-
-    yield given
-    for page in seen:
-        if page not in shared.values():
-            page.context.close()
+    yield opened
     assert [wrong for page in seen for wrong in page.wrong] == []
