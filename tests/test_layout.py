@@ -221,6 +221,22 @@ def docstring(function: ast.FunctionDef) -> Iterator[str]:
         yield "Examples has no doctest"
 
 
+def shared(texts: dict[str, str]) -> Iterator[str]:
+    """Each file stands alone: what several need has one text in all."""
+    found = {
+        name: text[at:].split("\n\n\n")[0].rstrip()
+        for name, text in texts.items()
+        if (at := text.find("def _in_reverse_mode(")) >= 0
+    }
+    first = next(iter(found), "")
+    for name, text in found.items():
+        if text != found[first]:
+            yield f"{name}: _in_reverse_mode is not that of {first}"
+    for name, text in texts.items():
+        if name not in found and "_are_functorch_transforms_active" in text:
+            yield f"{name} asks for torch.func without _in_reverse_mode"
+
+
 def refusals(tree: ast.Module) -> Iterator[str]:
     """An error says what was expected and what came."""
     for node in ast.walk(tree):
@@ -618,6 +634,12 @@ def test_a_loss_file(path):
     assert list(loss_file(path.read_text(), address)) == []
 
 
+def test_what_loss_files_share_has_one_text():
+    texts = {relative(path): path.read_text() for path in LOSS_FILES}
+    assert sum("def _in_reverse_mode(" in text for text in texts.values()) > 1
+    assert list(shared(texts)) == []
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("lossbook/*.py")), ids=relative)
 def test_importing_lossbook_loads_torch_and_nothing_else(path):
     assert list(imports(ast.parse(path.read_text()), {"torch", "lossbook"})) == []
@@ -926,6 +948,16 @@ def planted(good, change, rule, expected):
 )
 def test_a_loss_file_caught(change, expected):
     planted(LOSS, change, lambda text: loss_file(text, ADDRESS), expected)
+
+
+def test_what_loss_files_share_caught():
+    one = "import math\n\n\ndef _in_reverse_mode():\n    return 1\n"
+    assert list(shared({"a": one, "b": one + "\n\ndef f():\n    pass\n", "c": ""})) == []
+    said = shared({"a": one, "b": one.replace("1", "2"), "c": "_are_functorch_transforms_active"})
+    assert list(said) == [
+        "b: _in_reverse_mode is not that of a",
+        "c asks for torch.func without _in_reverse_mode",
+    ]
 
 
 @pytest.mark.parametrize(

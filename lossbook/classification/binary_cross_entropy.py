@@ -16,10 +16,7 @@ __all__ = ["binary_cross_entropy"]
 
 def _sides(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
     """(1 - y) softplus(x) + w y softplus(-x), where a side of weight 0 costs 0 at infinity, too."""
-    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    given = (x, y) if w is None else (x, y, w)
-    in_forward_mode = any(unpack_dual(z).tangent is not None for z in given)  # type: ignore[no-untyped-call]
-    if not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode):
+    if _in_reverse_mode(x, y) and (w is None or _in_reverse_mode(w)):
         losses: Tensor = _InPlace.apply(x, y, w)  # type: ignore[no-untyped-call]
         return losses
     # An infinite logit on the wrong side adds inf; the rest sees the largest number.
@@ -31,11 +28,7 @@ def _sides(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
 
 
 class _InPlace(torch.autograd.Function):
-    """The same, with a slope of three passes over memory.
-
-    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
-    function is slow and cannot be nested.
-    """
+    """The same, with a slope of three passes over memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
@@ -73,6 +66,17 @@ def _to_weight(x: Tensor, y: Tensor, _: Tensor | None) -> Tensor:
 
 
 _SLOPES = _to_logit, _to_target, _to_weight
+
+
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def binary_cross_entropy(

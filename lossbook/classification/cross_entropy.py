@@ -15,9 +15,7 @@ __all__ = ["cross_entropy"]
 
 def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tensor | None]:
     """-log softmax(x) of the true class, with its digits where it is nearly 0, and its mean."""
-    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
-    if not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode):
+    if _in_reverse_mode(x):
         surprise, mean, _ = _InOneTable.apply(x, truth, with_mean)  # type: ignore[no-untyped-call]
         return surprise, mean
     top = x.detach().amax(1, keepdim=True)
@@ -28,11 +26,7 @@ def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tenso
 
 
 class _InOneTable(torch.autograd.Function):
-    """The same, for which autograd would go through several tables as large as x.
-
-    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
-    function is slow and cannot be nested.
-    """
+    """The same, for which autograd would go through several tables as large as x."""
 
     @staticmethod
     def forward(
@@ -68,6 +62,17 @@ class _InOneTable(torch.autograd.Function):
             p = slope.scatter(1, truth, (-surprise).exp())
             result = result + p * (to_slope - (p * to_slope).sum(1, keepdim=True))
         return result, None, None
+
+
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def cross_entropy(

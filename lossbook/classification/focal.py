@@ -23,6 +23,17 @@ def _surprise(x: Tensor, labels: Tensor) -> Tensor:
     return (others + lead.expm1()).log1p() - lead
 
 
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
+
+
 def focal_loss(
     logits: Tensor, labels: Tensor, *, gamma: float | Tensor = 2.0, alpha: Tensor | None = None
 ) -> Tensor:
@@ -147,10 +158,8 @@ def sigmoid_focal_loss(
     x, y = logits.to(wide), targets.to(wide)
     if isinstance(alpha, Tensor):
         alpha = alpha.to(wide)
-    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = any(unpack_dual(z).tangent is not None for z in (x, y))  # type: ignore[no-untyped-call]
     learned = y.requires_grad or isinstance(gamma, Tensor) or isinstance(alpha, Tensor)
-    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode or learned:
+    if learned or not _in_reverse_mode(x, y):
         return _sides(x, y, gamma, alpha).to(logits.dtype)
     losses: Tensor = _InPlace.apply(x, y, gamma, alpha)  # type: ignore[no-untyped-call]
     return losses.to(logits.dtype)
@@ -176,11 +185,7 @@ def _beyond(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _InPlace(torch.autograd.Function):
-    """The same in less time and memory: the slope in x is made beside the value.
-
-    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
-    function is slow and cannot be nested.
-    """
+    """The same in less time and memory: the slope in x is made beside the value."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, gamma: float, alpha: float | None) -> Tensor:

@@ -13,20 +13,14 @@ __all__ = ["least_squares_discriminator_loss", "least_squares_generator_loss"]
 
 
 def _half_square(r: Tensor) -> Tensor:
-    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = unpack_dual(r).tangent is not None  # type: ignore[no-untyped-call]
-    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode:
+    if not _in_reverse_mode(r):
         return r.square() / 2
     half: Tensor = _HalfSquare.apply(r)  # type: ignore[no-untyped-call]
     return half
 
 
 class _HalfSquare(torch.autograd.Function):
-    """The same, whose slope r is one pass over memory; that of a square halved is four.
-
-    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
-    function is slow and cannot be nested.
-    """
+    """The same, whose slope r is one pass over memory; that of a square halved is four."""
 
     @staticmethod
     def forward(ctx: Any, r: Tensor) -> Tensor:
@@ -37,6 +31,17 @@ class _HalfSquare(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         slope: Tensor = gradient * ctx.saved_tensors[0]
         return slope
+
+
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def least_squares_discriminator_loss(

@@ -69,14 +69,14 @@ def _in_betas(r: Tensor, beta: float | Tensor) -> Tensor:
     return (r / max(beta, least)).clamp(-1, 1)
 
 
-def _in_reverse_mode(r: Tensor) -> bool:
+def _in_reverse_mode(*inputs: Tensor) -> bool:
     """Whether an own backward helps.
 
     Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
     is slow and cannot be nested.
     """
     in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = unpack_dual(r).tangent is not None  # type: ignore[no-untyped-call]
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
     return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 

@@ -13,11 +13,7 @@ __all__ = ["squared_error"]
 
 
 class _Square(torch.autograd.Function):
-    """r^2, whose slope 2 r is one pass over memory; torch's own takes three.
-
-    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
-    function is slow and cannot be nested.
-    """
+    """r^2, whose slope 2 r is one pass over memory; torch's own takes three."""
 
     @staticmethod
     def forward(ctx: Any, r: Tensor) -> Tensor:
@@ -32,12 +28,21 @@ class _Square(torch.autograd.Function):
 
 
 def _square(r: Tensor) -> Tensor:
-    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = unpack_dual(r).tangent is not None  # type: ignore[no-untyped-call]
-    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode:
+    if not _in_reverse_mode(r):
         return r * r
     square: Tensor = _Square.apply(r)  # type: ignore[no-untyped-call]
     return square
+
+
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:

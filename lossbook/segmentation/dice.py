@@ -14,9 +14,7 @@ __all__ = ["dice_loss"]
 
 def _sums(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The sums of p + t and of p + t - 2 p t, which is what differs."""
-    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
-    in_forward_mode = any(unpack_dual(x).tangent is not None for x in (p, t))  # type: ignore[no-untyped-call]
-    if torch.compiler.is_compiling() or in_torch_func or in_forward_mode:
+    if not _in_reverse_mode(p, t):
         # What differs is summed as such: a difference of sums has no digits where little does.
         return p.sum(2) + t.sum(2), torch.addcmul(t, p, torch.rsub(t, 1, alpha=2)).sum(2)
     sizes, differences = _Sums.apply(p, t)  # type: ignore[no-untyped-call]
@@ -24,11 +22,7 @@ def _sums(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Sums(torch.autograd.Function):
-    """The same, whose slopes together are one pass over memory.
-
-    Not for torch.compile, which needs no help, nor for torch.func and forward mode, where such a
-    function is slow and cannot be nested.
-    """
+    """The same, whose slopes together are one pass over memory."""
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,6 +41,17 @@ class _Sums(torch.autograd.Function):
             torch.addcmul(alone, both, t) if to_p else None,
             torch.addcmul(alone, both, p) if to_t else None,
         )
+
+
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def dice_loss(
