@@ -17,10 +17,41 @@ __all__ = ["focal_loss", "sigmoid_focal_loss"]
 def _surprise(x: Tensor, labels: Tensor) -> Tensor:
     """-log softmax(x)_t for the true class t, with its digits where it is nearly 0."""
     truth = labels.unsqueeze(1)
+    if _in_reverse_mode(x):
+        surprise: Tensor = _Surprise.apply(x, truth)  # type: ignore[no-untyped-call]
+        return surprise.squeeze(1)
+    return _formula(x, truth).squeeze(1)
+
+
+def _formula(x: Tensor, truth: Tensor) -> Tensor:
     top = x.detach().amax(1, keepdim=True)
-    lead = (x.gather(1, truth) - top).squeeze(1)
-    others = x.scatter(1, truth, -math.inf).sub_(top).exp_().sum(1)
+    lead = x.gather(1, truth) - top
+    others = x.scatter(1, truth, -math.inf).sub_(top).exp_().sum(1, keepdim=True)
     return (others + lead.expm1()).log1p() - lead
+
+
+class _Surprise(torch.autograd.Function):
+    """The same, for which autograd would go through several tables as large as x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, truth: Tensor) -> Tensor:
+        top = x.amax(1, keepdim=True)
+        lead, table = x.gather(1, truth) - top, x - top
+        others = table.exp_().scatter_(1, truth, 0).sum(1, keepdim=True)
+        above_1 = others + lead.expm1()
+        # p - 1 of the truth is -others / sum, which has more digits.
+        slope = table.scatter_(1, truth, -others).div_(above_1 + 1)
+        ctx.save_for_backward(x, truth, slope)
+        return above_1.log1p() - lead
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, truth, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # A second derivative is that of the formula.
+            surprise = _formula(x, truth)
+            (to_x,) = torch.autograd.grad(surprise, x, gradient, create_graph=True)
+            return to_x, None
+        return gradient * slope, None
 
 
 def _in_reverse_mode(*inputs: Tensor) -> bool:

@@ -5,9 +5,11 @@ Chapter: https://lossbook.example/classification/poly/
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import logsigmoid
 
 __all__ = ["poly1_cross_entropy", "poly1_focal_loss", "poly_loss"]
@@ -16,10 +18,52 @@ __all__ = ["poly1_cross_entropy", "poly1_focal_loss", "poly_loss"]
 def _surprise(x: Tensor, labels: Tensor) -> Tensor:
     """-log softmax(x)_t for the true class t, with its digits where it is nearly 0."""
     truth = labels.unsqueeze(1)
+    if _in_reverse_mode(x):
+        surprise: Tensor = _Surprise.apply(x, truth)  # type: ignore[no-untyped-call]
+        return surprise.squeeze(1)
+    return _formula(x, truth).squeeze(1)
+
+
+def _formula(x: Tensor, truth: Tensor) -> Tensor:
     top = x.detach().amax(1, keepdim=True)
-    lead = (x.gather(1, truth) - top).squeeze(1)
-    others = x.scatter(1, truth, -math.inf).sub_(top).exp_().sum(1)
+    lead = x.gather(1, truth) - top
+    others = x.scatter(1, truth, -math.inf).sub_(top).exp_().sum(1, keepdim=True)
     return (others + lead.expm1()).log1p() - lead
+
+
+class _Surprise(torch.autograd.Function):
+    """The same, for which autograd would go through several tables as large as x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, truth: Tensor) -> Tensor:
+        top = x.amax(1, keepdim=True)
+        lead, table = x.gather(1, truth) - top, x - top
+        others = table.exp_().scatter_(1, truth, 0).sum(1, keepdim=True)
+        above_1 = others + lead.expm1()
+        # p - 1 of the truth is -others / sum, which has more digits.
+        slope = table.scatter_(1, truth, -others).div_(above_1 + 1)
+        ctx.save_for_backward(x, truth, slope)
+        return above_1.log1p() - lead
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, truth, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # A second derivative is that of the formula.
+            surprise = _formula(x, truth)
+            (to_x,) = torch.autograd.grad(surprise, x, gradient, create_graph=True)
+            return to_x, None
+        return gradient * slope, None
+
+
+def _in_reverse_mode(*inputs: Tensor) -> bool:
+    """Whether an own backward helps.
+
+    Not torch.compile, which needs no help, nor torch.func and forward mode, where such a function
+    is slow and cannot be nested.
+    """
+    in_torch_func = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)()
+    in_forward_mode = any(unpack_dual(x).tangent is not None for x in inputs)  # type: ignore[no-untyped-call]
+    return not (torch.compiler.is_compiling() or in_torch_func or in_forward_mode)
 
 
 def poly1_cross_entropy(logits: Tensor, labels: Tensor, *, epsilon: float | Tensor = 1.0) -> Tensor:

@@ -273,6 +273,14 @@ def test_a_weight_of_0_as_a_tensor():
     assert slope.item() == pytest.approx(soft - hard)
 
 
+def test_a_learned_temperature_leaves_the_teacher_alone():
+    teacher = ROW[1].clone().requires_grad_()
+    t = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    distillation_loss(ROW[0], teacher, ROW[2], temperature=t).sum().backward()
+    assert teacher.grad is None
+    assert t.grad is not None
+
+
 def test_more_classes_than_half_precision_counts():
     # float16 ends at 65504.
     x = torch.zeros(1, 70_000).half()

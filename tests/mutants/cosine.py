@@ -1,6 +1,6 @@
 from tests.mutants import edits
 
-DISTANCE = "(chords / (2 * a * b))"
+CHORD = "(u - v).square_().sum(dim, keepdim=True).div_(2)"
 X, Y = "_distance(predictions.to(wide)", "targets.to(wide), dim)"
 FLOOR = "(1 - distances - margin).clamp_min(0)"
 HALF = "torch.promote_types({}.dtype, torch.float32)"
@@ -10,27 +10,51 @@ MUTANTS = edits(
     "lossbook.embedding.cosine",
     {
         "cosine_distance": [
-            ("the proximity: minus the cosine", DISTANCE, "(chords / (2 * a * b) - 1)", "value"),
-            ("the cosine itself, to be minimized", DISTANCE, "(1 - chords / (2 * a * b))", "value"),
-            ("the whole squared chord", DISTANCE, "(chords / (a * b))", "value"),
-            ("opposite as near as a right angle", ".clamp(0, 2)", ".clamp(0, 1)", "value"),
-            ("below 0 by rounding", ".clamp(0, 2)", "", "test_no_vector_is_nearer_than_itself"),
-            ("only one of the two normalized", "y / _length(y, dim)", "y / 1", "value"),
+            ("the proximity: minus the cosine", "d.squeeze(dim)", "(d - 1).squeeze(dim)", "value"),
+            (
+                "the cosine itself, to be minimized",
+                "d.squeeze(dim)",
+                "(1 - d).squeeze(dim)",
+                "value",
+            ),
+            ("the whole squared chord", ".div_(2)", "", "value"),
+            ("opposite as near as a right angle", ".clamp_max_(2)", ".clamp_max_(1)", "value"),
+            ("above 2 by rounding", ".clamp_max_(2)", "", "test_no_vector_is_nearer_than_itself"),
+            ("only one of the two normalized", "(u - v)", "(u - y)", "value"),
             (
                 "0 at a zero vector",
-                ".masked_fill(zero, 1)\n    return",
-                ".masked_fill(zero, 0)\n    return",
+                ".masked_fill_(zero, 1)",
+                ".masked_fill_(zero, 0)",
                 "value",
             ),
             ("lengths of at least 1e-8", *EPSILON),
-            ("one zero vector counts", "(a == 0) | (", "(a == 0) & (", "value"),
-            ("squares overflow", "x / largest, dim=dim", "x, dim=dim", "value"),
-            ("1e-8 added to the lengths", DISTANCE, "(chords / (2 * a * b + 1e-8))", "value"),
+            ("one zero vector counts", ".isposinf() | ", ".isposinf() & ", "value"),
+            ("squares overflow", "x.abs().amax(", "x.sign().abs().amax(", "value"),
+            (
+                "1e-8 added to the lengths",
+                "unit / length, ",
+                "unit / (length + 1e-8 / largest), ",
+                "value",
+            ),
             ("no slope along the vector", " - (a - b).square()", "", "second gradient"),
+            ("the whole squared chord, at times", "(2 * a * b)", "(a * b)", "vmap"),
+            (
+                "a slope along the vector",
+                "torch.addcmul(chord, d, u, value=-1)",
+                "(+chord)",
+                "gradient",
+            ),
+            ("a slope along the target", "chord.addcmul_(d, v)", "chord", "gradient"),
+            (
+                "the slope of unit vectors",
+                ".div_(x_length / gradient)",
+                ".mul_(gradient)",
+                "gradient",
+            ),
             (
                 "a cosine near 1 has no digits",
-                DISTANCE,
-                "(1 - (x * y).sum(dim) / (a * b))",
+                CHORD,
+                "(1 - (u * v).sum(dim, keepdim=True)).clamp_min(0)",
                 "next to the optimum",
             ),
             ("the targets detached", "targets.to(wide)", "targets.detach().to(wide)", "gradient"),

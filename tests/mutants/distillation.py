@@ -1,16 +1,16 @@
 from tests.mutants import edits
 
 SUM = "alpha * soft + (1 - alpha) * hard"
-SOFT = "(q * torch.where(q > 0, gaps + log_sum, 0)).sum(1)"
-SQUARE = "temperature**2 * ("
+SOFT = "others_t.log1p() - surprise"
+SQUARE = "t**2 * (others"
 TEACHER = "teacher_logits.shape != student_logits.shape"
 
 MUTANTS = edits(
     "lossbook.distribution.distillation",
     {
         "distillation_loss": [
-            ("no T^2", SQUARE, "(", "value"),
-            ("T for T^2", SQUARE, "temperature * (", "value"),
+            ("no T^2", SQUARE, "(others", "value"),
+            ("T for T^2", SQUARE, "t * (others", "value"),
             (
                 "T^2 on the labels' term, too",
                 "(1 - alpha) * hard)",
@@ -19,24 +19,24 @@ MUTANTS = edits(
             ),
             (
                 "T at most 20",
-                SQUARE,
-                "min(temperature, 20) ** 2 * (",
+                "ctx.t * to_soft",
+                "min(ctx.t, 20) * to_soft",
                 "test_at_high_temperature_it_matches_logits",
             ),
-            ("T at least 1", SQUARE, "max(temperature, 1) ** 2 * (", "settings", "setting"),
+            ("T at least 1", SQUARE, "max(t, 1) ** 2 * (others", "settings", "setting"),
             ("alpha weighs the labels", SUM, "(1 - alpha) * soft + alpha * hard", "value"),
             ("the two terms unweighted", SUM, "soft + hard", "value"),
             ("labels of weight 1", SUM, "alpha * soft + hard", "value"),
             (
                 "the labels see softened logits",
-                "= _surprises(student)\n",
-                "= _surprises(student / temperature)\n",
+                "lead.gather(1, truth)\n",
+                "lead.gather(1, truth) / t\n",
                 "value",
             ),
             (
                 "only the teacher is softened",
-                "_surprises(student / temperature)",
-                "_surprises(student)",
+                "lead.div_(t)",
+                "lead",
                 "value",
             ),
             (
@@ -47,18 +47,23 @@ MUTANTS = edits(
             ),
             (
                 "logits times T",
-                "_surprises(student / temperature)",
-                "_surprises(student * temperature)",
+                "lead.div_(t)",
+                "lead.mul_(t)",
                 "value",
             ),
             (
                 "KL in place of cross entropy",
                 SOFT,
-                f"({SOFT} - torch.special.entr(q).sum(1))",
+                f"{SOFT} - torch.special.entr(q).sum(1, keepdim=True)",
                 "value",
             ),
-            ("the other KL", SOFT, "((-gaps - log_sum).exp() * -q.log()).sum(1)", "value"),
-            ("the mean over classes", SOFT, "(q * (gaps + log_sum)).mean(1)", "value"),
+            (
+                "the other KL",
+                SOFT,
+                "(p_t / (others_t + 1) * -q.log()).sum(1, keepdim=True)",
+                "value",
+            ),
+            ("the mean over classes", SOFT, f"({SOFT}) / x.shape[1]", "value"),
             (
                 "no teacher for two classes",
                 SUM,
@@ -69,20 +74,23 @@ MUTANTS = edits(
             (
                 "a squared difference, the limit",
                 SOFT,
-                "((student - teacher_logits.detach()) / temperature).square().mean(1)",
+                "(x / t - q.log()).square().mean(1, keepdim=True)",
                 "value",
             ),
+            ("a slope without T", "ctx.t * to_soft", "to_soft", "gradient"),
+            ("no slope of the truth", ".scatter_(1, truth, of_truth)", "", "gradient"),
+            ("the best counts for nothing", "shares.scatter_(1, best, 1)", "shares", "gradient"),
             ("averaged over the batch", f"({SUM})", f"({SUM}).mean()", "value"),
             (
                 "0 times inf is nan",
-                "torch.where(q > 0, gaps + log_sum, 0)",
-                "(gaps + log_sum)",
+                ".nan_to_num_(0, math.inf, -math.inf)",
+                "",
                 "value",
             ),
             (
                 "what the student rules out is free",
-                "q > 0, gaps",
-                "gaps < torch.inf, gaps",
+                "(0, math.inf, -math.inf)",
+                "(0, math.inf, 0)",
                 "infinite",
             ),
             (
@@ -99,24 +107,29 @@ MUTANTS = edits(
             ),
             (
                 "a softmax that underflows",
-                "gaps, others.log1p()",
-                "-x.softmax(1).log(), 0 * others",
+                "others.log1p() - lead.gather(1, truth)",
+                "-x.softmax(1).gather(1, truth).log()",
                 "value",
             ),
             (
                 "1 + a small sum has no digits",
-                "gaps, others.log1p()",
-                "gaps, (1 + others).log()",
+                "hard = others.log1p()",
+                "hard = (1 + others).log()",
                 "next to the optimum",
             ),
-            ("the teacher learns, too", "teacher_logits.detach()", "teacher_logits", "gradient"),
             (
-                "no slope of the soft term",
-                "_surprises(student / temperature)",
-                "_surprises(student.detach() / temperature)",
-                "gradient",
+                "the teacher learns, too",
+                "teacher_logits.detach()",
+                "teacher_logits",
+                "test_a_learned_temperature_leaves_the_teacher_alone",
             ),
-            ("a learned T stays", SQUARE, "float(temperature) ** 2 * (", "settings"),
+            (
+                "no slope of the soft term, in time",
+                "_surprises(x / t)",
+                "_surprises(x.detach() / t)",
+                "second gradient",
+            ),
+            ("a learned T stays", "t**2 * (q", "float(t) ** 2 * (q", "settings"),
             (
                 "a learned alpha weighs one term",
                 "(1 - alpha) * hard",

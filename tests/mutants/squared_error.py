@@ -70,8 +70,8 @@ MUTANTS = edits(
             ),
             (
                 "half the slope in forward mode",
-                "in_forward_mode:\n        return r * r",
-                "in_forward_mode:\n        return r * r.detach()",
+                "_in_reverse_mode(r):\n        return r * r",
+                "_in_reverse_mode(r):\n        return r * r.detach()",
                 "modes",
             ),
             (
