@@ -39,26 +39,36 @@ LINE = """() => [...document.querySelectorAll("article > p, article > ul > li")]
     box.remove();
     return size;
 }).filter(([width]) => width > 500).map(([, length]) => length)"""
+# Width over height of a figure of several panels; 0 of a map, which has one.
+SHAPE = """e => {
+    const seen = [...e.querySelectorAll("svg")].find(s => s.getClientRects().length).viewBox;
+    return e.querySelector("svg.wide g.concat_1_group")
+        ? seen.baseVal.width / seen.baseVal.height : 0;
+}"""
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 @every_formatted
 def test_a_page_has_the_form_of_the_book(visit, path):
-    """Wide, on paper and narrow, in one visit: a page takes seconds to open."""
-    page = visit(path, viewport=WIDE, color_scheme="dark")
+    """Narrow, wide, on paper and narrow again, in one visit: to lay a page out anew takes long."""
+    page = visit(path, viewport=NARROW, color_scheme="dark")
+    formula_within(page, path, 1100)
+    no_word_is_cut(page)
+    page.set_viewport_size(PHONE)
+    facts_keep_names_on_one_line(page)
+    page.set_viewport_size(WIDE)
     opens_with_its_formula_and_its_figure(page, path)
     no_word_is_cut(page)
+    figures = reach_every_figure(page)
+    no_word_is_cut(page)
+    wide = [shape for figure in figures if (shape := figure.evaluate(SHAPE))]
     is_light_on_paper_and_without_what_cannot_be_opened_there(page)
     page.set_viewport_size(NARROW)
-    formula_within(page, path, 1100)
-    facts_keep_names_on_one_line(page)
-    no_word_is_cut(page)
-    reach_every_figure(page)
-    no_word_is_cut(page)
-    page.set_viewport_size(WIDE)
     page.wait_for_timeout(300)
     no_word_is_cut(page)
-    panels_stand_side_by_side_where_there_is_room(page)
+    narrow = [shape for figure in figures if (shape := figure.evaluate(SHAPE))]
+    assert len(wide) == len(narrow)
+    assert all(w > 1.5 > n for w, n in zip(wide, narrow, strict=True)), "panels side by side"
 
 
 def opens_with_its_formula_and_its_figure(page, path):
@@ -75,25 +85,11 @@ def opens_with_its_formula_and_its_figure(page, path):
     assert 65 <= lengths[len(lengths) // 2] <= 80, "prose has lines of a book"
 
 
-def panels_stand_side_by_side_where_there_is_room(page):
-    panels = "e => [...e.querySelectorAll('svg')].find(s => s.getClientRects().length).viewBox"
-    shape = f"e => [({panels})(e).baseVal].map(v => v.width / v.height)[0]"
-    for figure in page.locator("article figure[data-chart]").all()[:1]:
-        if not figure.locator("svg.wide g.concat_1_group").count():
-            continue  # A map has one panel.
-        wide = figure.evaluate(shape)
-        page.set_viewport_size(NARROW)
-        page.wait_for_timeout(300)
-        assert figure.evaluate(shape) < 1.5 < wide
-
-
 def facts_keep_names_on_one_line(page):
-    page.set_viewport_size(PHONE)
     names = page.locator(".facts code").evaluate_all(
         "all => all.map(e => e.getClientRects().length)"
     )
     assert set(names) <= {1}, "a name among the facts stands on one line"
-    page.set_viewport_size(NARROW)
 
 
 def formula_within(page, path, highest):
