@@ -53,6 +53,14 @@ class Order(ast.NodeVisitor):
         for part in (node.value, *node.targets):
             self.visit(part)
 
+    def visit_FunctionDef(self, node):
+        arguments = ast.walk(node.args)
+        inner = [n for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name)]
+        own = {n.arg for n in arguments if isinstance(n, ast.arg)}
+        own |= {n.id for n in inner if isinstance(n.ctx, ast.Store)}
+        for part in (*node.decorator_list, node.args, *(n for n in inner if n.id not in own)):
+            self.visit(part)
+
     def visit_AugAssign(self, node):
         self.first.setdefault(ast.unparse(node.target), ast.Load)
         self.visit(node.value)
@@ -205,7 +213,8 @@ def verdicts(chapter, answers=None, *, whole=False):
         known = answers.get(number, Answers(wrong=()))
         given = filter(None, (*known.wrong, known.solution, known.hidden))
         code = [*map(dedent, given), *(block.source for block in (stub, check, *solution))]
-        asked[stub] = asked[check] = set().union(*(names_of(ast.parse(text))[0] for text in code))
+        used = set().union(*(names_of(ast.parse(text))[0] for text in code))
+        asked[stub] = asked[check] = used - names_of(ast.parse(stub.source))[1]
     if not whole:
         with contextlib.suppress(Exception):
             if found_wrong(chapter, thinned(chapter.blocks, asked), tried, answers) == []:

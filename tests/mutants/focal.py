@@ -164,7 +164,8 @@ MUTANTS = edits(
             ),
             (
                 "a slope without the formula's curvature",
-                "if torch.is_grad_enabled():  # A second derivative is that of the formula.\n            losses",
+                "if torch.is_grad_enabled():  # A second derivative is that of the formula.\n"
+                "            losses",
                 "if False:\n            losses",
                 "test_the_slope_beside_the_value_has_a_slope",
             ),

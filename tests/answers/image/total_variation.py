@@ -61,7 +61,7 @@ ANSWERS = {
             return (inside, outside) if inside > outside else (mean, mean)
         """,
         hidden="""
-        step = torch.linspace(0, 1, 201, dtype=torch.float64)
+        step = torch.linspace(0, 1, 41, dtype=torch.float64).square()
         cases = (3, 5, 30, 31, 0.4), (8, 8, 11, 12, 0.9), (1, 1, 9, 9, 0.3)
         for h, w, high, wide, weight in cases:
             inside = torch.zeros(1, high, wide, dtype=torch.bool)
