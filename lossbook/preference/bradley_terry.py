@@ -5,7 +5,7 @@ Chapter: https://lossbook.example/preference/bradley_terry/
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 __all__ = ["bradley_terry_loss"]
 
@@ -56,7 +56,8 @@ def bradley_terry_loss(
             )
 
     wide = torch.promote_types(chosen_rewards.dtype, torch.float32)
-    lead = chosen_rewards.to(wide) - rejected_rewards.to(wide)
+    lag = rejected_rewards.to(wide) - chosen_rewards.to(wide)
     if margins is not None:
-        lead = lead - margins.to(wide)
-    return (0 - logsigmoid(lead)).to(chosen_rewards.dtype)  # No -0.0.
+        lag = lag + margins.to(wide)
+    # -log sigmoid(-lag); from 40 on that is lag, to the last digit of float64.
+    return softplus(lag, threshold=40).to(chosen_rewards.dtype)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 __all__ = ["dpo_loss", "ipo_loss", "kto_loss", "sequence_log_probs"]
 
@@ -124,16 +124,16 @@ def dpo_loss(
     """
     _setting("beta", beta, "> 0", lambda x: x > 0)
     _setting("label_smoothing", label_smoothing, "in [0, 0.5)", lambda x: 0 <= x < 0.5)
-    lead = beta * _lead(
+    lag = -beta * _lead(
         chosen_log_probs,
         rejected_log_probs,
         reference_chosen_log_probs,
         reference_rejected_log_probs,
     )
-    losses = 0 - logsigmoid(lead)  # No -0.0.
+    losses = softplus(lag, threshold=40)  # -log sigmoid(-lag), which is lag from 40 on.
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
-        flipped = -lead.where(lead.isfinite() | (label_smoothing > 0), 0)  # 0 times inf is 0.
-        losses = (1 - label_smoothing) * losses - label_smoothing * logsigmoid(flipped)
+        flipped = -lag.where(lag.isfinite() | (label_smoothing > 0), 0)  # 0 times inf is 0.
+        losses = (1 - label_smoothing) * losses + label_smoothing * softplus(flipped, threshold=40)
     return losses.to(chosen_log_probs.dtype)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 __all__ = ["orpo_loss", "simpo_loss"]
 
@@ -58,8 +58,9 @@ def simpo_loss(
     _setting("beta", beta, "> 0", lambda x: x > 0)
     _setting("gamma", gamma, ">= 0", lambda x: x >= 0)
 
-    lead = beta * (chosen_log_probs.to(wide) - rejected_log_probs.to(wide)) - gamma
-    return (0 - logsigmoid(lead)).to(chosen_log_probs.dtype)  # No -0.0.
+    lag = beta * (rejected_log_probs.to(wide) - chosen_log_probs.to(wide)) + gamma
+    # -log sigmoid(-lag); from 40 on that is lag, to the last digit of float64.
+    return softplus(lag, threshold=40).to(chosen_log_probs.dtype)
 
 
 def orpo_loss(

@@ -61,7 +61,7 @@ MUTANTS = edits(
             ),
         ],
         "dpo_loss": [
-            ("chosen and rejected exchanged", "logsigmoid(lead)", "logsigmoid(-lead)", "value"),
+            ("chosen and rejected exchanged", "softplus(lag, ", "softplus(-lag, ", "value"),
             ("no reference", "wide) - reference_chosen", "wide) - 0 * reference_chosen", "value"),
             ("a reference added", "wide) - reference_chosen", "wide) + reference_chosen", "value"),
             (
@@ -72,15 +72,20 @@ MUTANTS = edits(
             ),
             (
                 "beta outside of the sigmoid",
-                "0 - logsigmoid(lead)",
-                "-beta * logsigmoid(lead / beta)",
+                "softplus(lag, ",
+                "beta * softplus(lag / beta, ",
                 "value",
             ),
-            ("no logarithm", "0 - logsigmoid(lead)", "1 - lead.sigmoid()", "value"),
-            ("robust DPO's sign", "losses - label_smoothing", "losses + label_smoothing", "value"),
+            ("no logarithm", "softplus(lag, threshold=40)", "lag.sigmoid()", "value"),
+            ("robust DPO's sign", "losses + label_smoothing", "losses - label_smoothing", "value"),
             ("smoothing adds", "(1 - label_smoothing) * losses", "losses", "value"),
             ("smoothing ignored", "or label_smoothing > 0", "and label_smoothing > 0", "value"),
-            ("the sigmoid underflows", "- logsigmoid(lead)", "- lead.sigmoid().log()", "value"),
+            (
+                "the sigmoid underflows",
+                "softplus(lag, threshold=40)",
+                "-(-lag).sigmoid().log()",
+                "value",
+            ),
             (
                 "learned smoothing ignored",
                 "isinstance(label_smoothing, Tensor) or label_smoothing > 0",
@@ -89,14 +94,14 @@ MUTANTS = edits(
             ),
             (
                 "the digits of 1 - sigmoid lost",
-                "0 - logsigmoid(lead)",
-                "(1 + (-lead).exp()).log()",
+                "softplus(lag, threshold=40)",
+                "(1 + lag.exp()).log()",
                 "next to the optimum",
             ),
             (
                 "0 times inf",
-                "lead.where(lead.isfinite() | (label_smoothing > 0), 0)",
-                "lead",
+                "lag.where(lag.isfinite() | (label_smoothing > 0), 0)",
+                "lag",
                 "test_settings_at_0_and_infinite_log_probs",
             ),
             ("the reference learns", "reference_chosen.detach()", "reference_chosen", "gradient"),

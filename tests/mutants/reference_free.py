@@ -1,7 +1,8 @@
 from tests.mutants import edits
 
-GAP = "(chosen_log_probs.to(wide) - rejected_log_probs.to(wide))"
-LEAD = f"beta * {GAP} - gamma"
+GAP = "(rejected_log_probs.to(wide) - chosen_log_probs.to(wide))"
+LEAD = f"beta * {GAP} + gamma"
+LAG = "softplus(lag, threshold=40)"
 ORPO = "lam * odds - c"
 PAIRS = [
     ("every pair of the batch", "chosen.shape != rejected.shape", "0", "errors"),
@@ -33,49 +34,49 @@ MUTANTS = edits(
         "simpo_loss": [
             *PAIRS,
             ("chosen and rejected exchanged", GAP, f"-{GAP}", "value"),
-            ("gamma inside of beta", LEAD, f"beta * ({GAP} - gamma)", "value"),
+            ("gamma inside of beta", LEAD, f"beta * ({GAP} + gamma)", "value"),
             (
                 "gamma taken for the ratio gamma / beta",
-                ".to(wide)) - gamma",
-                ".to(wide)) - gamma * beta",
+                ".to(wide)) + gamma",
+                ".to(wide)) + gamma * beta",
                 "value",
             ),
-            ("gamma added", ".to(wide)) - gamma", ".to(wide)) + gamma", "value"),
-            ("no margin", ".to(wide)) - gamma", ".to(wide))", "value"),
+            ("gamma added", ".to(wide)) + gamma", ".to(wide)) - gamma", "value"),
+            ("no margin", ".to(wide)) + gamma", ".to(wide))", "value"),
             ("TRL's beta", "beta: float | Tensor = 2.0", "beta: float | Tensor = 0.1", "value"),
-            ("a hinge", "0 - logsigmoid(lead)", "(-lead).clamp_min(0)", "value"),
+            ("a hinge", LAG, "lag.clamp_min(0)", "value"),
             (
                 "the likelihood of the chosen added",
-                "0 - logsigmoid(lead)",
-                "-chosen_log_probs - logsigmoid(lead)",
+                LAG,
+                f"-chosen_log_probs + {LAG}",
                 "value",
             ),
-            ("exp overflows", "0 - logsigmoid(lead)", "(-lead).exp().log1p()", "value"),
+            ("exp overflows", LAG, "lag.exp().log1p()", "value"),
             (
                 "1 + a small number",
-                "0 - logsigmoid(lead)",
-                "-lead.sigmoid().log()",
+                LAG,
+                "-(-lag).sigmoid().log()",
                 "next to the optimum",
             ),
-            ("already averaged", "0 - logsigmoid(lead)", "0 - logsigmoid(lead).mean()", "value"),
+            ("already averaged", LAG, f"{LAG}.mean()", "value"),
             (
                 "gamma at most 4",
-                ".to(wide)) - gamma",
-                ".to(wide)) - min(gamma, 4.0)",
+                ".to(wide)) + gamma",
+                ".to(wide)) + min(gamma, 4.0)",
                 "settings",
                 "setting",
             ),
             ("beta at most 9", "beta * (", "min(beta, 9.0) * (", "settings", "setting"),
             (
                 "-0.0 for a sure lead",
-                "0 - logsigmoid",
-                "-logsigmoid",
+                LAG,
+                "(-torch.nn.functional.logsigmoid(-lag))",
                 "test_a_sure_lead_costs_plain_zero",
             ),
             (
                 "the rejected answer detached",
-                "- rejected_log_probs.to",
-                "- rejected_log_probs.detach().to",
+                "(rejected_log_probs.to",
+                "(rejected_log_probs.detach().to",
                 "gradient",
             ),
             ("a beta of 0", "lambda x: x > 0", "lambda x: x >= 0", "errors"),
