@@ -1679,6 +1679,27 @@ def check_modes(case: Case, _: Options) -> dict[str, Part]:
             for a, b in zip(ours, gradient_of(total, leaves), strict=True):
                 measure.close(a, b, SAME, where)
 
+    def batched(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            function, leaves = of_leaves(case, inputs, settings)
+            values = function(*leaves)
+            weights = torch.stack([torch.ones_like(values), torch.zeros_like(values)])
+            weights[1].view(-1)[0] = 3
+            given = [values], leaves
+            ours = torch.autograd.grad(
+                *given,
+                [weights],
+                is_grads_batched=True,
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            for i, weight in enumerate(weights):
+                slopes = torch.autograd.grad(
+                    *given, [weight], retain_graph=True, materialize_grads=True
+                )
+                for a, b in zip(ours, slopes, strict=True):
+                    measure.close(a[i], b, SAME, where)
+
     def hessian(measure: Measure) -> None:
         for where, inputs, settings in case.draws(1):
             total, leaves = scalar(inputs, settings)
@@ -1701,6 +1722,7 @@ def check_modes(case: Case, _: Options) -> dict[str, Part]:
         "forward mode": forward_mode,
         "torch.func.grad": functional,
         "torch.func.hessian": hessian,
+        "several gradients at once": batched,
     }
 
 

@@ -165,8 +165,8 @@ class _Distance(torch.autograd.Function):
             return of_x, of_y, None
         chord, gradient = u - v, gradient.unsqueeze(ctx.dim)
         # Divided once, since the gradient over the length of a short vector may overflow.
-        of_x = torch.addcmul(chord, d, u, value=-1).div_(x_length / gradient) if to_x else None
-        of_y = chord.addcmul_(d, v).div_(-y_length / gradient) if to_y else None
+        of_x = torch.addcmul(chord, d, u, value=-1) / (x_length / gradient) if to_x else None
+        of_y = chord.addcmul_(d, v) / (-y_length / gradient) if to_y else None
         return of_x, of_y, None
 
 

@@ -47,9 +47,15 @@ MUTANTS = edits(
             ("a slope along the target", "chord.addcmul_(d, v)", "chord", "gradient"),
             (
                 "the slope of unit vectors",
-                ".div_(x_length / gradient)",
-                ".mul_(gradient)",
+                " / (x_length / gradient)",
+                " * gradient",
                 "gradient",
+            ),
+            (
+                "in place, for one gradient at a time",
+                " / (x_length / gradient)",
+                ".div_(x_length / gradient)",
+                "modes",
             ),
             (
                 "a cosine near 1 has no digits",
