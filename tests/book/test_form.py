@@ -98,9 +98,9 @@ def formula_within(page, path, highest):
 
 
 def no_word_is_cut(page):
-    for figure in page.locator("article figure.chart").all():
-        assert figure.evaluate(OUTSIDE) == []
-        assert "…" not in figure.inner_text()
+    figures = page.locator("article figure.chart")
+    assert figures.evaluate_all(f"all => all.flatMap({OUTSIDE})") == []
+    assert not figures.evaluate_all("all => all.some(e => e.innerText.includes('…'))")
 
 
 def is_light_on_paper_and_without_what_cannot_be_opened_there(page):
@@ -111,12 +111,12 @@ def is_light_on_paper_and_without_what_cannot_be_opened_there(page):
         "all => all.map(e => (s => e.closest('svg') ? s.fill : s.color)(getComputedStyle(e)))"
     )
     assert min(contrast(ink, "rgb(255, 255, 255)") for ink in set(inks)) >= 4.5
-    for figure in page.locator("article figure.chart").all():
-        colors = figure.evaluate(f"e => {DRAWN}.map(p => {PAINT})")
+    figures = page.locator("article figure.chart")
+    for colors in figures.evaluate_all(f"all => all.map(e => {DRAWN}.map(p => {PAINT}))"):
         assert colors
-        assert min(contrast(color, "rgb(255, 255, 255)") for color in colors) >= 3
-    for what in (".controls", ".chapter-links", "details.code"):
-        assert not any(e.is_visible() for e in page.locator(f"article {what}").all())
+        assert min(contrast(color, "rgb(255, 255, 255)") for color in set(colors)) >= 3
+    folded = page.locator("article :is(.controls, .chapter-links, details.code)")
+    assert not folded.evaluate_all("all => all.some(e => e.checkVisibility())")
     page.emulate_media(media="screen", color_scheme="dark")
     still.evaluate("e => e.remove()")
 

@@ -35,7 +35,7 @@ CHECKS = {
     "compile": "torch.compile captures one graph, equal to eager",
     "inductor": "compiled by inductor, equal to eager",
     "export": "torch.export equals eager",
-    "modes": "meta tensors, forward mode, torch.func, anomaly and inference mode",
+    "modes": "meta tensors, forward mode, torch.func, batched slopes, anomaly and inference mode",
     "layout": "strided, expanded and empty inputs work",
     "inputs unchanged": "inputs are left as they were",
     "errors": "wrong shapes and settings raise the documented errors",
