@@ -1700,6 +1700,17 @@ def check_modes(case: Case, _: Options) -> dict[str, Part]:
                 for a, b in zip(ours, slopes, strict=True):
                     measure.close(a[i], b, SAME, where)
 
+    def in_place(measure: Measure) -> None:
+        for where, inputs, settings in case.draws(1):
+            function, leaves = of_leaves(case, inputs, settings)
+            slopes = torch.autograd.grad(
+                2 * function(*leaves).sum(), leaves, materialize_grads=True
+            )
+            values = function(*leaves).mul_(2)
+            ours = torch.autograd.grad(values.sum(), leaves, materialize_grads=True)
+            for a, b in zip(ours, slopes, strict=True):
+                measure.close(a, b, SAME, where)
+
     def hessian(measure: Measure) -> None:
         for where, inputs, settings in case.draws(1):
             total, leaves = scalar(inputs, settings)
@@ -1723,6 +1734,7 @@ def check_modes(case: Case, _: Options) -> dict[str, Part]:
         "torch.func.grad": functional,
         "torch.func.hessian": hessian,
         "several gradients at once": batched,
+        "values changed in place": in_place,
     }
 
 

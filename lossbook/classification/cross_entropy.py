@@ -148,5 +148,5 @@ def cross_entropy(
             # Without smoothing a class that is ruled out costs nothing.
             uniform = uniform.masked_fill(uniform.isposinf() & (epsilon == 0), 0)
             losses = (1 - epsilon) * losses + epsilon * uniform
-        losses = losses.squeeze(1)
+        losses = losses.sum(1)  # Of one: a copy, since the slope needs what was summed.
     return losses.to(logits.dtype)

@@ -45,7 +45,8 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         )
 
     wide = torch.promote_types(scores.dtype, torch.float32)
-    return (1 - targets.to(wide) * scores.to(wide)).relu().to(scores.dtype)
+    # A relu, but for the losses themselves, which may be changed in place.
+    return torch.threshold(1 - targets.to(wide) * scores.to(wide), 0, 0).to(scores.dtype)
 
 
 def squared_hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ def crammer_singer_loss(scores: Tensor, labels: Tensor, *, margin: float | Tenso
     true = scores.gather(1, labels.unsqueeze(1)).squeeze(1)
     best, classes = scores.topk(2, 1)
     rival = best[:, 0].where(classes[:, 0] != labels, best[:, 1])
-    return (margin + (rival.to(wide) - true.to(wide))).relu().to(scores.dtype)
+    return torch.threshold(margin + (rival.to(wide) - true.to(wide)), 0, 0).to(scores.dtype)
 
 
 def weston_watkins_loss(scores: Tensor, labels: Tensor, *, margin: float | Tensor = 1.0) -> Tensor:

@@ -114,6 +114,12 @@ MUTANTS = edits(
             ),
             ("the truth among the others", ".scatter_(1, truth, 0)", "", "value"),
             (
+                "losses that may not be changed",
+                "losses = losses.sum(1)",
+                "losses = losses.squeeze(1)",
+                "modes",
+            ),
+            (
                 "no slope for soft targets",
                 "* labels.to(wide)",
                 "* labels.detach().to(wide)",

@@ -1,5 +1,7 @@
 from tests.mutants import edits
 
+VIOLATION = "1 - targets.to(wide) * scores.to(wide)"
+FLOORED = f"torch.threshold({VIOLATION}, 0, 0)"
 # In the checks and dtypes of the losses of two classes, and of many.
 BINARY = [
     ("(N, 1) against (N,) broadcasts", "scores.shape != targets.shape", "0", "errors"),
@@ -7,10 +9,15 @@ BINARY = [
     ("float32 from half", ".to(scores.dtype)", "", "float16", "dtype"),
     ("labels of 0 and 1", "targets.to(wide)", "(2 * targets.to(wide) - 1)", "value"),
     ("negatives taken for 0", "targets.to(wide)", "targets.to(wide).relu()", "value"),
-    ("tanh before the loss", "scores.to(wide))", "scores.to(wide).tanh())", "value"),
-    ("the perceptron's: no margin", "(1 - targets", "(0 - targets", "value"),
+    ("tanh before the loss", "* scores.to(wide)", "* scores.to(wide).tanh()", "value"),
+    ("the perceptron's: no margin", "1 - targets", "0 - targets", "value"),
     ("no gradient for the targets", "targets.to(wide)", "targets.to(wide).detach()", "gradient"),
-    ("the scores overwritten", "scores.to(wide))", "scores.mul_(1).to(wide))", "inputs unchanged"),
+    (
+        "the scores overwritten",
+        "* scores.to(wide)",
+        "* scores.mul_(1).to(wide)",
+        "inputs unchanged",
+    ),
 ]
 MULTICLASS = [
     (
@@ -41,14 +48,15 @@ MUTANTS = edits(
             *BINARY,
             (
                 "the embedding loss of the same name",
-                "(1 - targets.to(wide) * scores.to(wide)).relu()",
+                FLOORED,
                 "torch.where(targets > 0, scores.to(wide), (1 - scores.to(wide)).relu())",
                 "value",
             ),
-            ("no floor", ".relu()", "", "value"),
-            ("a slope at the kink", ".relu()", ".clamp_min(0)", "gradient"),
-            ("smoothed by a softplus", ".relu()", ".exp().log1p()", "value"),
-            ("averaged over the last axis", ".relu()", ".relu().mean(-1)", "value"),
+            ("no floor", ", 0, 0)", ", -torch.inf, 0)", "value"),
+            ("a slope at the kink", FLOORED, f"({VIOLATION}).clamp_min(0)", "gradient"),
+            ("smoothed by a softplus", FLOORED, f"({VIOLATION}).exp().log1p()", "value"),
+            ("averaged over the last axis", FLOORED, f"{FLOORED}.mean(-1)", "value"),
+            ("losses that may not be changed", FLOORED, f"({VIOLATION}).relu()", "modes"),
         ],
         "squared_hinge_loss": [
             *BINARY,
@@ -107,7 +115,7 @@ MUTANTS = edits(
                 "    return weston_watkins_loss(scores, labels, margin=margin)\n    true = ",
                 "value",
             ),
-            ("no floor", ".relu()", "", "value"),
+            ("no floor", ", 0, 0)", ", -torch.inf, 0)", "value"),
             ("the sign of the lead", "(margin + (", "(margin - (", "value"),
             ("the rival detached", "rival.to(wide)", "rival.detach().to(wide)", "gradient"),
             (
