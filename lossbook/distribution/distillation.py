@@ -24,7 +24,7 @@ def _terms(x: Tensor, q: Tensor, truth: Tensor, t: Any) -> tuple[Tensor, Tensor]
 def _formula(x: Tensor, q: Tensor, truth: Tensor, t: Any) -> tuple[Tensor, Tensor]:
     gaps, log_sum = _surprises(x / t)
     # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
-    soft = t**2 * (q * torch.where(q > 0, gaps + log_sum, 0)).sum(1, keepdim=True)
+    soft = t**2 * (q * torch.where(q == 0, 0, gaps + log_sum)).sum(1, keepdim=True)
     gaps, log_sum = _surprises(x)
     return soft, gaps.gather(1, truth) + log_sum
 
@@ -38,7 +38,7 @@ def _surprises(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Terms(torch.autograd.Function):
-    """The same in a third of the time: the slopes are t (softmax(x / t) - q), softmax(x) - 1."""
+    """The same in half the time, with the slopes t (softmax(x / t) - q), softmax(x) - truth."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, q: Tensor, truth: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -48,6 +48,7 @@ class _Terms(torch.autograd.Function):
         hard = others.log1p() - lead.gather(1, truth)
         p_t, others_t = _shares(lead.div_(t), best)
         surprise = lead.mul_(q).nan_to_num_(0, math.inf, -math.inf).sum(1, keepdim=True)
+        surprise += 0 * q[:, :1]  # A teacher that is nan stays so.
         ctx.t = t
         ctx.save_for_backward(x, q, truth, hard, p, others + 1, p_t, others_t + 1)
         return t**2 * (others_t.log1p() - surprise), hard

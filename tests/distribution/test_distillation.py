@@ -252,6 +252,16 @@ def test_a_student_that_rules_out_what_the_teacher_expects_costs_inf():
     assert distillation_loss(student, ROW[1], integer([1])).item() == INF
 
 
+def test_a_teacher_without_probabilities_makes_the_loss_nan():
+    student = real([[1.0, 0.0, -1.0]] * 4).requires_grad_()
+    teacher = real([[math.nan, 0.0, 1.0], [INF, 0.0, 1.0], [-INF] * 3, [0.0, 0.0, 1.0]])
+    for temperature in (4.0, torch.tensor(4.0)):
+        loss = distillation_loss(student, teacher, integer([1] * 4), temperature=temperature)
+        (slope,) = torch.autograd.grad(loss.sum(), student)
+        assert loss.isnan().tolist() == [True] * 3 + [False]
+        assert slope.isnan().all(1).tolist() == [True] * 3 + [False]
+
+
 def test_a_term_of_weight_0_is_not_there():
     student, teacher = torch.tensor([[1.0, 2.0, -math.inf]]), torch.zeros(1, 3)
     only_hard = distillation_loss(student, teacher, torch.tensor([1]), alpha=0.0)

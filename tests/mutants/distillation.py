@@ -94,6 +94,18 @@ MUTANTS = edits(
                 "infinite",
             ),
             (
+                "a teacher that is nan costs nothing",
+                "surprise += 0 * q[:, :1]",
+                "pass",
+                "test_a_teacher_without_probabilities_makes_the_loss_nan",
+            ),
+            (
+                "a nan of the teacher has no slope, in time",
+                "torch.where(q == 0, 0, gaps + log_sum)",
+                "torch.where(q > 0, gaps + log_sum, 0)",
+                "test_a_teacher_without_probabilities_makes_the_loss_nan",
+            ),
+            (
                 "infinity of weight 0",
                 "soft.masked_fill(soft.isposinf() & (alpha == 0), 0)",
                 "soft",
