@@ -128,14 +128,16 @@ def _distance(x: Tensor, y: Tensor, dim: int) -> Tensor:
 def _formula(x: Tensor, y: Tensor, dim: int) -> Tensor:
     # A length is a constant here, since none matters.
     x, y = x / _units(x.detach(), dim)[1], y / _units(y.detach(), dim)[1]
-    a, b = (torch.linalg.vector_norm(z, dim=dim) for z in (x, y))
-    zero = (a == 0) | (b == 0)
-    # Lengths that are 1 but for rounding. They are here for the gradient: with them, half the
+    squares = [z.square().sum(dim) for z in (x, y)]
+    zero = (squares[0] == 0) | (squares[1] == 0)
+    # Lengths that are 1 but for rounding, or past the largest number. With them, half the
     # squared chord of x / a and y / b is (|x - y|^2 - (a - b)^2) / (2 a b).
-    a, b = a.masked_fill(zero, 1), b.masked_fill(zero, 1)
+    a, b = (square.masked_fill(zero, 1).sqrt() for square in squares)
     chords = (x - y).square().sum(dim) - (a - b).square()
-    distances: Tensor = (chords / (2 * a * b)).clamp(0, 2).masked_fill(zero, 1)
-    return distances
+    distances: Tensor = chords / (2 * a * b)
+    # Rounding may pass the ends. The cut is a constant, so that slopes go on there.
+    distances = distances + (distances.clamp(0, 2) - distances).detach()
+    return distances.masked_fill(zero, 1)
 
 
 class _Distance(torch.autograd.Function):
@@ -148,13 +150,14 @@ class _Distance(torch.autograd.Function):
         zero = x_length.isposinf() | y_length.isposinf()
         d = (u - v).square_().sum(dim, keepdim=True).div_(2).clamp_max_(2).masked_fill_(zero, 1)
         ctx.save_for_backward(x, y, u, v, x_length, y_length, d)
-        return d.squeeze(dim)
+        return d.squeeze(dim).clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, y, u, v, x_length, y_length, d = ctx.saved_tensors
         to_x, to_y = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # A second derivative is that of the formula.
+            x, y = x.view_as(x), y.view_as(y)  # So that neither is computed from the other.
             distances = _formula(x, y, ctx.dim)
             of_x, of_y = (
                 torch.autograd.grad(distances, z, gradient, create_graph=True)[0]
@@ -182,10 +185,11 @@ def _in_reverse_mode(*inputs: Tensor) -> bool:
 
 
 def _units(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Compute x over its length, and that; a zero vector is infinitely long, and stays 0."""
+    """Compute x over its length, and that; a zero vector alone is infinitely long, and stays 0."""
     # By way of the largest entry, so that squares neither overflow nor vanish.
     largest = x.abs().amax(dim, keepdim=True)
     largest = largest.where(largest > 0, torch.inf)
     unit = x / largest
     length = torch.linalg.vector_norm(unit, dim=dim, keepdim=True).clamp_min(1)
-    return unit / length, largest * length
+    size = (largest * length).clamp_max(torch.finfo(x.dtype).max)
+    return unit / length, torch.maximum(size, largest)

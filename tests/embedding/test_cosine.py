@@ -88,6 +88,7 @@ ADVERSARIAL = {
     "lengths 1e4 and 1e-4": (real([[1e4, -1e4]]), real([[1e-4, 3e-4]])),
     "squares overflow": (real([[1e200, 1e200]]), real([[1e200, -3e200]])),
     "squares vanish": (real([[1e-200, 2e-200]]), real([[1.0, 1.0]])),
+    "lengths overflow": (real([[1.5e308, 1.5e308]]), real([[1.7e308, -1e307]])),
 }
 UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
 ROWS = (torch.zeros(2, 3), torch.zeros(2, 3))
@@ -279,3 +280,31 @@ def test_long_vectors_of_half_precision():
     # Of length 84853, where float16 ends at 65504.
     u, v = torch.tensor([[6e4, 6e4]]).half(), torch.tensor([[1.0, 0.0]]).half()
     assert cosine_distance(u, v).item() == pytest.approx(1 - math.sqrt(0.5), rel=1e-3)
+
+
+def test_a_vector_computed_from_the_other_pulls_once():
+    u = real([[0.5, -1.0, 2.0], [1.0, 0.3, -0.2]]).requires_grad_()
+    for other in (u.roll(1, 0), u.square(), u):
+        (slope,) = torch.autograd.grad(cosine_distance(u, other).sum(), u, retain_graph=True)
+        (again,) = torch.autograd.grad(cosine_distance(u, other).sum(), u, create_graph=True)
+        torch.testing.assert_close(again, slope)
+
+
+def test_the_second_derivative_at_equal_and_opposite_directions():
+    # Across u the distance is bent by 1 / |u|^2, upward at its least and downward at its largest.
+    for factor in (3, 1 / 7, -1, -1 / 3):
+        u = real(np.random.default_rng(0).normal(size=(20, 3)))
+        square = u.square().sum(1)[:, None, None]
+        across = torch.eye(3, dtype=u.dtype) - u[:, None] * u[:, :, None] / square
+        hessian = torch.autograd.functional.hessian(
+            lambda x, v: cosine_distance(x, v).sum(), (u, factor * u)
+        )[0][0]
+        blocks = hessian.diagonal(dim1=0, dim2=2).movedim(-1, 0)
+        torch.testing.assert_close(blocks, math.copysign(1, factor) * across / square)
+
+
+def test_the_second_derivative_at_a_zero_vector_is_0():
+    zero, v = real([[0.0, 0.0]]), real([[3.0, 4.0]])
+    for pair in ((zero, v), (v, zero), (zero, zero)):
+        hessian = torch.autograd.functional.hessian(lambda x, y: cosine_distance(x, y).sum(), pair)
+        assert not any(block.any() for row in hessian for block in row)
