@@ -705,8 +705,22 @@ def check_extremes(case: Case, _: Options) -> dict[str, Part]:
             seek(*point)
         explore(case, seek)
 
+    def nan(measure: Measure) -> None:
+        for where, inputs, settings in case.graphs():
+            if settings is not case.settings[0]:
+                continue
+            for i, given in enumerate(inputs):
+                if any(map(is_floating, tensors(given))):
+                    bad = each(
+                        lambda x: torch.full_like(x, math.nan) if is_floating(x) else x, given
+                    )
+                    values = case.loss(*splice(inputs, {i: bad}), **settings)
+                    measure.cases += 1
+                    told = f"{values.tolist()} where input {i} is nan, at {where}"
+                    measure.demand(bool(values.isnan().all()), told)
+
     kinds = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-    return {name_of(dtype): partial(look, dtype) for dtype in kinds}
+    return {**{name_of(dtype): partial(look, dtype) for dtype in kinds}, "nan": nan}
 
 
 def name_of(dtype: torch.dtype) -> str:

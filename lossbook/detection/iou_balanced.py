@@ -68,11 +68,11 @@ def iou_balanced_classification_loss(
     losses = _surprise(logits.to(wide), labels)
     # In logarithms neither the power of a small IoU nor the quotient of the sums leaves the dtype.
     overlaps = ious.detach().to(wide)
-    apart = ~(overlaps > 0)
+    apart = overlaps <= 0
     powers = (eta * overlaps.masked_fill(apart, 1).log()).masked_fill(apart & (eta > 0), -torch.inf)
     costs = losses.detach().log().where(labels > 0, -torch.inf)
     # Where the sum is 0 or inf its logarithm would send a nan back to eta.
-    usable = (powers + costs).detach().logsumexp(0).isfinite()
+    usable = ~(powers + costs).detach().logsumexp(0).isinf()
     total = (powers + costs).where(usable, 0).logsumexp(0)
     weights = powers + costs.logsumexp(0) - total
     weights = weights.where(usable & (costs > -torch.inf), 0).exp()

@@ -74,6 +74,6 @@ def contrastive_loss(
     apart = embeddings1.to(wide) - embeddings2.to(wide)
     squares = (apart * apart).sum(1)
     # The root of 0 has an infinite slope, which no mask behind it stops.
-    distances = squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)
+    distances = squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)
     losses = torch.where(is_same, squares, (margin - distances).clamp_min(0).square()) / 2
     return losses.to(embeddings1.dtype)

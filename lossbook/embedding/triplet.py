@@ -138,4 +138,4 @@ def batch_hard_triplet_loss(
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     # The root of 0 has an infinite slope, which no mask behind it stops.
     squares = ((x - y) * (x - y)).sum(1)
-    return squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)
+    return squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)

@@ -59,9 +59,9 @@ def gradient_consistency_loss(masks: Tensor, images: Tensor) -> Tensor:
     image_x, image_y, contrasts = _direction(images.to(wide))
     # A sine, since 1 - cos^2 has no digits where the two are parallel.
     sines = mask_x * image_y - mask_y * image_x
-    costs = (weights * sines.square().where(contrasts > 0, 1)).flatten(1).sum(1)
+    costs = (weights * sines.square().where(contrasts != 0, 1)).flatten(1).sum(1)
     totals = weights.flatten(1).sum(1)
-    return (costs / totals.where(totals > 0, 1)).to(masks.dtype)
+    return (costs / totals.where(totals != 0, 1)).to(masks.dtype)
 
 
 def image_gradient_loss(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -231,6 +231,7 @@ def cases():
             exempt={
                 "gradient/finite differences": "finite differences move the detached weights, too",
                 "shapes": "class 0 is the background, not to be exchanged; a form has two classes",
+                "extremes/nan": "the background has no IoU",
                 "second gradient": "finite differences move the detached weights, too",
             },
         ),
@@ -395,3 +396,9 @@ def test_an_infinite_cost_leaves_no_nan():
     z = real([[0.0, -math.inf], [3.0, -1.0]])
     losses = iou_balanced_classification_loss(z, integer([1, 1]), real([0.5, 0.5]))
     assert losses.tolist() == [math.inf, pytest.approx(math.log1p(math.exp(4)))]
+
+
+def test_an_iou_that_is_nan_is_seen():
+    z = real([[0.0, 1.0], [3.0, -1.0]])
+    losses = iou_balanced_classification_loss(z, integer([1, 1]), real([math.nan, 0.5]))
+    assert losses.isnan().all()

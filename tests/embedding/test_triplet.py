@@ -226,6 +226,7 @@ def cases():
                 ((ROWS[0], integer([1, 2, 3])), {}, r"embeddings of shape \(N, D\)"),
                 ((ROWS.long(), integer([1, 2])), {}, "floating embeddings"),
             ],
+            exempt={"extremes/nan": "a row that has no triplet costs 0"},
             facts={
                 "range": (0.0, math.inf),
                 "chance": (HARD["all equal"], 0.2),
@@ -353,3 +354,10 @@ def test_memory_is_not_cubic():
     with Watch():
         batch_hard_triplet_loss(torch.randn(600, 4), torch.arange(600) % 7)
     assert max(sizes) == 600**2
+
+
+def test_a_row_that_is_nan_is_seen_by_all_that_compare_with_it():
+    x, labels = torch.zeros(4, 2), integer([0, 0, 1, 1])
+    x[0] = math.nan
+    losses = batch_hard_triplet_loss(x, labels)
+    assert losses[:2].isnan().all()

@@ -1,7 +1,7 @@
 from tests.mutants import edits
 
 LOSSES = "torch.where(is_same, squares, (margin - distances).clamp_min(0).square()) / 2"
-ROOT = "squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)"
+ROOT = "squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)"
 SAME = "is_same.shape != embeddings1.shape[:1]"
 
 MUTANTS = edits(
@@ -59,6 +59,7 @@ MUTANTS = edits(
                 "value",
             ),
             ("a root with a nan slope at 0", ROOT, "squares.sqrt()", "extremes"),
+            ("a nan taken for 0", ROOT, ROOT.replace("!=", ">"), "extremes"),
             (
                 "torch's epsilon in each coordinate",
                 ROOT,

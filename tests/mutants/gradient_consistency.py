@@ -36,7 +36,7 @@ MUTANTS = edits(
             ),
             (
                 "not over the sum of the weights",
-                "totals.where(totals > 0, 1)",
+                "totals.where(totals != 0, 1)",
                 "weights[0].numel()",
                 "value",
             ),
@@ -49,7 +49,8 @@ MUTANTS = edits(
                 "down[..., :-2] + 0 *",
                 "value",
             ),
-            ("0 / 0 for a constant mask", "totals.where(totals > 0, 1)", "totals", "value"),
+            ("a nan taken for a flat image", "contrasts != 0", "contrasts > 0", "extremes"),
+            ("0 / 0 for a constant mask", "totals.where(totals != 0, 1)", "totals", "value"),
             (
                 "an epsilon under the root",
                 "torch.hypot(right.masked_fill(flat, 1), down)",
@@ -68,7 +69,7 @@ MUTANTS = edits(
                 "right",
                 "extremes",
             ),
-            ("a flat image costs nothing", "(contrasts > 0, 1)", "(contrasts > 0, 0)", "value"),
+            ("a flat image costs nothing", "(contrasts != 0, 1)", "(contrasts != 0, 0)", "value"),
             (
                 "weights without a slope",
                 "(weights * sines",

@@ -61,6 +61,12 @@ MUTANTS = edits(
                 "settings",
             ),
             (
+                "a nan taken for 0",
+                "overlaps <= 0",
+                "~(overlaps > 0)",
+                "test_an_iou_that_is_nan_is_seen",
+            ),
+            (
                 "powers of the IoU underflow",
                 "(eta * overlaps.masked_fill(apart, 1).log())",
                 "(overlaps.masked_fill(apart, 1) ** eta).log()",

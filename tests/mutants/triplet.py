@@ -110,7 +110,7 @@ MUTANTS = edits(
             ),
             (
                 "a root with an epsilon",
-                "squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)",
+                "squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)",
                 "(squares + 1e-8).sqrt()",
                 "value",
             ),
@@ -122,8 +122,14 @@ MUTANTS = edits(
                 "setting",
             ),
             (
+                "a nan taken for 0",
+                "squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)",
+                "squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)",
+                "test_a_row_that_is_nan_is_seen_by_all_that_compare_with_it",
+            ),
+            (
                 "a nan slope at distance 0",
-                "squares.where(squares > 0, 1).sqrt()",
+                "squares.where(squares != 0, 1).sqrt()",
                 "squares.sqrt()",
                 "extremes",
             ),
