@@ -45,7 +45,7 @@ def hinge_loss(scores: Tensor, targets: Tensor) -> Tensor:
         )
 
     wide = torch.promote_types(scores.dtype, torch.float32)
-    # A relu, but for the losses themselves, which may be changed in place.
+    # A relu that keeps its input for the slope: the losses may then be changed in place.
     return torch.threshold(1 - targets.to(wide) * scores.to(wide), 0, 0).to(scores.dtype)
 
 
