@@ -180,7 +180,7 @@ MUTANTS = edits(
             (
                 "BCO's logarithm",
                 "((1 - 2 * good) * surplus).sigmoid()",
-                "-logsigmoid((2 * good - 1) * surplus)",
+                "softplus((1 - 2 * good) * surplus)",
                 "value",
             ),
             ("kl added", "(ratios - kl", "(ratios + kl", "value"),

@@ -86,7 +86,7 @@ MUTANTS = edits(
             *PAIRS,
             ("no likelihood", ORPO, "lam * odds", "value"),
             ("the odds term subtracted", ORPO, "-lam * odds - c", "value"),
-            ("probabilities, not odds", ORPO, "-lam * logsigmoid(c - r) - c", "value"),
+            ("probabilities, not odds", ORPO, "lam * softplus(r - c) - c", "value"),
             (
                 "the odds exchanged",
                 ORPO,
@@ -112,7 +112,7 @@ MUTANTS = edits(
             (
                 "a slope of nan at 1",
                 ORPO,
-                "-lam * logsigmoid(c - r - miss_c.log() + miss_r.log()) - c",
+                "lam * softplus(r - c + miss_c.log() - miss_r.log()) - c",
                 "test_a_chosen_answer_that_is_certain_has_a_finite_slope",
             ),
             (
