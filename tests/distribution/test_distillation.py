@@ -200,7 +200,6 @@ def rows():
                 torch.randn(n, 1000),
                 torch.randint(1000, (n,)),
             ),
-            slower="exact where a probability is nearly 1, which takes the others without it",
             peers={"torch idiom": plain_distillation},
         ),
     ]
