@@ -174,7 +174,7 @@ def fit(
         What `watch` returned, an entry an epoch.
     """
     draw = rng(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
     noted = []
     for _ in range(epochs):
         order = torch.from_numpy(draw.permutation(len(data[0])))

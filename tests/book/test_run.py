@@ -243,6 +243,12 @@ from lossbook.regression.huber import huber_loss
 tree = Path(lossbook.__file__).parents[1]
 print((tree / "docs/data.csv").read_text(), lossbook.regression.huber.mark, tree)
 ```
+
+```python
+import torch
+
+print(torch.backends.cpu.get_cpu_capability())
+```
 """
 
 
@@ -255,6 +261,7 @@ def test_a_kernel_runs_the_lossbook_of_its_own_tree_and_says_what_it_loaded(root
     done = run_all([chapter, *others])[0]
     assert done.errors(chapter) == []
     assert done.results[0].outputs == [{"text/plain": f"data second checkout {root}\n"}]
+    assert "AVX" not in done.results[1].outputs[0]["text/plain"], "instructions of this processor"
     assert {need for need in done.needs if "runs/" not in need} == {
         *("chapter", "versions", "docs/data.csv", "lossbook.focal_loss"),
         *("lossbook/classification/__init__.py", "lossbook/classification/focal.py"),
@@ -514,14 +521,16 @@ def test_what_a_cell_says_to_the_author_fails_it(collected, monkeypatch):
 def test_the_environment_is_the_kernel_s_own(root, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("KEPT", "kept")
-    fixed = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND", "PYTHONDONTWRITEBYTECODE")
+    fixed = run.NUMERICS | {"PYTHONDONTWRITEBYTECODE": "1"}
     for name in fixed:
         monkeypatch.setenv(name, "another")
     found = run._environment(root / "work")
     own = {name: str(root / "work") for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
     assert {name: found[name] for name in own} == own
     assert found["PYTHONPATH"] == os.pathsep.join([str(root), "elsewhere"])
-    assert [found[name] for name in fixed] == ["1", "0", "torch", "1"]
+    assert {name: found[name] for name in fixed} == fixed
+    known = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND")
+    assert [found[name] for name in known] == ["1", "0", "torch"]
     assert found["KEPT"] == "kept"
     monkeypatch.delenv("PYTHONPATH")
     assert run._environment(root)["PYTHONPATH"] == str(root)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lossbook.book.runs import chapters, seeds
+from lossbook.book.runs.run import NUMERICS
 
 LUCKY = """---
 title: Lucky
@@ -166,8 +167,7 @@ def test_a_shift_runs_in_an_interpreter_and_a_folder_of_its_own(planted, monkeyp
     assert shifts == ["7", "8", "9"]
     command, options = asked[0]
     assert command[1:] == ["-m", "lossbook.book.runs.seeds", chapter.path]
-    fixed = ("OMP_NUM_THREADS", "PYTHONHASHSEED", "KERAS_BACKEND")
-    assert [options["env"][name] for name in fixed] == ["1", "0", "torch"]
+    assert options["env"].items() >= NUMERICS.items()
     assert options["env"]["PYTHONPATH"].startswith(str(chapters.ROOT))
     assert options["cwd"] != asked[1][1]["cwd"]
 

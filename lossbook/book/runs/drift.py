@@ -1,7 +1,7 @@
 """Drift: what a chapter prints today against what was recorded when its prose was written.
 
 Words must be equal. A number may move by two units of its last printed digit or by 2 %, whichever
-is more: results of training differ that much between processors.
+is more: results of training differ that much between releases and kinds of processors.
 """
 
 import json

@@ -34,6 +34,17 @@ RUNNER = [
     f"lossbook/book/{name}.py"
     for name in ("plots", "runs/chapters", "runs/charts", "runs/forks", "runs/run")
 ]
+# One thread, one order of what has none, and the same instructions on every x86 processor: else
+# sums are rounded otherwise, and after some hundred steps of training the first digits differ.
+NUMERICS = {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "KERAS_BACKEND": "torch",
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
 _UNTRACKED = {"build", "site", "node_modules", "__pycache__"}
 
 
@@ -300,11 +311,10 @@ def _code(chapter: Chapter, block: Fence) -> str:
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """The kernel's: its own folders, this tree's lossbook, one thread, no chance."""
+    """The kernel's: its own folders, this tree's lossbook, no chance."""
     own = {name: str(work) for name in ("HOME", "TMPDIR", "IPYTHONDIR")}
     own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    fixed = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "KERAS_BACKEND": "torch"}
-    return {**os.environ, **own, **fixed, "PYTHONHASHSEED": "0"}
+    return {**os.environ, **own, **NUMERICS, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _collect(chapter: Chapter, result: Result, cell: Any) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbook.book.runs.chapters import ROOT, Chapter, read, relative
+from lossbook.book.runs.run import NUMERICS
 
 EXPERIMENTS = ROOT / "lossbook" / "book" / "experiments.py"
 RECORDED = ROOT / "tests" / "book" / "seeds"
@@ -133,13 +134,12 @@ def record(
 
 def _shifted(chapter: Chapter, shift: int) -> list[str]:
     """Run a chapter under a shift, in an interpreter and a folder of its own."""
-    fixed = {"OMP_NUM_THREADS": "1", "KERAS_BACKEND": "torch", "PYTHONHASHSEED": "0"}
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "lossbook.book.runs.seeds", chapter.path],
             cwd=folder,
-            env={**os.environ, **fixed, "PYTHONPATH": paths, "LOSSBOOK_SHIFT": str(shift)},
+            env={**os.environ, **NUMERICS, "PYTHONPATH": paths, "LOSSBOOK_SHIFT": str(shift)},
             stdout=subprocess.PIPE,
             text=True,
             check=False,
