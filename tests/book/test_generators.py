@@ -146,6 +146,15 @@ def test_a_page_asks_early_for_the_fonts_that_it_needs(book, generator):
     assert counts.keys() == {1, 3}
 
 
+@pytest.mark.usefixtures("sites")
+@pytest.mark.parametrize("generator", BOTH)
+def test_code_has_tags_only_where_it_has_colors(book, generator):
+    text = (book.folder / f"site-{generator}/regression/huber/index.html").read_text()
+    kinds = Counter(re.findall(r'<span class="(\w+)">[^<]+</span>', text))
+    assert kinds["kn"] > 0
+    assert kinds["n"] == kinds["w"] == 0
+
+
 RETURNS = re.compile(r">Returns:</span></p>(.*?)</ul>", re.S)
 
 

@@ -803,9 +803,13 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_read(root):
     write(root, "good", "Text.\n")
     found, errors = chapters.load(docs)
     assert [c.name for c in found] == ["good"]
-    assert {e.path.stem: (e.line, e.message) for e in errors} == {
+    said = {e.path.stem: (e.line, e.message) for e in errors}
+    line, message = said.pop("yaml")  # Two loaders word it in two ways.
+    assert line == 4
+    assert "front matter: " in message
+    assert "expected ',' or ']'" in message
+    assert said == {
         "latin": (5, "not UTF-8: byte 0xef"),
-        "yaml": (4, "front matter: expected ',' or ']', but got ':'"),
         "untitled": (1, "expected front matter with a title"),
         "bare": (1, "expected front matter with a title"),
     }

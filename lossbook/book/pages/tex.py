@@ -1,7 +1,8 @@
 """Typesets the mathematics of a page at build time, so that the page needs no script.
 
 A typeset formula is a hundred tags in which Markdown has nothing to find: it is staged packed, and
-this module is also the Markdown extension that unpacks it when all else is done.
+this module is also the Markdown extension that unpacks it when all else is done, and that leaves
+out the tags of code that have no color of their own.
 """
 
 import base64
@@ -42,6 +43,7 @@ _TOKENS = re.compile(
     r"|\$(?=\S)(?P<inline>(?:[^$\\\n]|\\.|\n(?!\n))+?)(?<=\S)\$(?!\d)",
     re.S | re.M,
 )
+_COLORLESS = re.compile(r'<span class="[nw]">([^<]*)</span>')
 _PACKED = re.compile(r"katex:([A-Za-z0-9+/=]+);")
 
 
@@ -130,7 +132,7 @@ def unpacked(text: str) -> str:
 
 class _Unpack(Postprocessor):  # type: ignore[misc]
     def run(self, text: str) -> str:
-        return unpacked(text)
+        return unpacked(_COLORLESS.sub(r"\1", text))
 
 
 class Formulas(Extension):  # type: ignore[misc]

@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build"
 
+# Ten times as fast, where PyYAML was built with it.
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FENCE = re.compile(r"( *)(`{3,}|~{3,})([^`\n]*)$")
 _INCLUDE = re.compile(r'^( *)--8<-- "([^"]+)"\n', re.M)
 
@@ -193,7 +195,7 @@ def read(path: Path) -> Chapter:
             path, line, f"not UTF-8: byte {error.object[error.start]:#04x}"
         ) from None
     try:
-        meta = yaml.safe_load(split_front_matter(text)[0])
+        meta = yaml.load(split_front_matter(text)[0], _YAML)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1
