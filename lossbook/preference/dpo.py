@@ -93,6 +93,7 @@ def dpo_loss(
 
     Where policy and reference agree it is log 2. Smoothing is that of conservative DPO: a share e
     of the preferences is taken to be flipped, and the loss is least at sigmoid(beta h) = 1 - e.
+    An answer that policy and reference both rule out (-inf) has no log-ratio: the loss is nan.
 
     Args:
         chosen_log_probs: Log-probabilities of the preferred answers, shape `(*)`: sums over their
@@ -153,6 +154,7 @@ def ipo_loss(
         loss = (h - 1 / (2 tau))^2,    h = (c - c_ref) - (r - r_ref)
 
     The lead h has a target, 1 / (2 tau) nats, and past it costs again. There is no factor 1/2.
+    An answer that policy and reference both rule out (-inf) has no log-ratio: the loss is nan.
 
     Args:
         chosen_log_probs: Log-probabilities of the preferred answers, shape `(*)`. The paper's are
@@ -209,7 +211,8 @@ def kto_loss(
                w_U sigmoid(beta (r - z))     for an undesirable one
 
     At r = z it is half the weight. There is no logarithm: far off on either side, an answer costs
-    a constant and pulls no more.
+    a constant and pulls no more. One that policy and reference both rule out (-inf) has no
+    log-ratio: the loss is nan.
 
     Args:
         log_probs: Log-probabilities of the answers, shape `(*)`: sums over their tokens, as
