@@ -485,6 +485,7 @@ def explore(case: Case, look: Callable[[str, Inputs, Settings], None]) -> None:
 
 
 EXAMPLES = 25
+MOST = 3.3e38  # Nearly the largest number in float32.
 
 
 @functools.lru_cache(maxsize=4)
@@ -719,8 +720,31 @@ def check_extremes(case: Case, _: Options) -> dict[str, Part]:
                     told = f"{values.tolist()} where input {i} is nan, at {where}"
                     measure.demand(bool(values.isnan().all()), told)
 
+    def largest(measure: Measure) -> None:
+        """What is finite has a slope that is a number, at the largest numbers that there are."""
+        for where, inputs, settings in case.draws(1):
+            inputs = cast(inputs, torch.float32)
+            for i in unbounded(inputs):
+                for step, number in ((2, -MOST), (2, MOST), (3, MOST)):
+                    x = inputs[i].flatten()
+                    x[::step] = number
+                    x = x.view_as(inputs[i]).requires_grad_()
+                    values = case.loss(*splice(inputs, {i: x}), **settings)
+                    measure.cases += 1
+                    if values.isfinite().all():
+                        (slope,) = torch.autograd.grad(values, x, torch.ones_like(values))
+                        told = f"slope {slope.tolist()} at {x.tolist()}, input {i} of {where}"
+                        measure.demand(not slope.isnan().any(), told)
+
+    def unbounded(inputs: Inputs) -> list[int]:
+        places = case.gets_gradient(inputs)
+        return [i for i in places if i not in case.domains and isinstance(inputs[i], Tensor)]
+
     kinds = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-    return {**{name_of(dtype): partial(look, dtype) for dtype in kinds}, "nan": nan}
+    parts = {**{name_of(dtype): partial(look, dtype) for dtype in kinds}, "nan": nan}
+    if any(unbounded(inputs) for _, inputs, _ in case.draws(1)):
+        parts["largest"] = largest
+    return parts
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -120,8 +120,9 @@ def focal_loss(
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     surprise = _surprise(logits.to(wide), labels)
-    # The floor keeps the slope of the power finite where gamma < 1 and p_t has rounded to 1.
-    miss = (-(-surprise).expm1()).clamp_min(torch.finfo(wide).tiny)
+    # The floor keeps the slope of the power finite where gamma < 1 and p_t has rounded to 1; past
+    # 1000 the power has none, and what is infinite times 0 would be nan.
+    miss = (-(-surprise.clamp_max(1e3)).expm1()).clamp_min(torch.finfo(wide).tiny)
     losses = miss**gamma * surprise
     if alpha is not None:
         losses = alpha.to(wide)[labels] * losses
@@ -200,9 +201,10 @@ def _sides(x: Tensor, y: Tensor, gamma: float | Tensor, alpha: float | Tensor | 
     """-alpha y q^gamma log p - (1 - alpha) (1 - y) p^gamma log q, where p = sigmoid(x) = 1 - q."""
     wrong, x = _beyond(x, y)
     # Powers come from log-probabilities: that of a sigmoid has a nan slope once it underflows.
+    # Past 1000 a power has none at all.
     log_p, log_q = logsigmoid(x), logsigmoid(-x)
-    positives = torch.exp(gamma * log_q) * log_p
-    negatives = torch.exp(gamma * log_p) * log_q
+    positives = torch.exp(gamma * logsigmoid(-x.clamp_min(-1e3))) * log_p
+    negatives = torch.exp(gamma * logsigmoid(x.clamp_max(1e3))) * log_q
     if alpha is not None:
         positives, negatives = alpha * positives, (1 - alpha) * negatives
     return wrong - torch.lerp(negatives, positives, y)

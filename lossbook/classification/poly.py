@@ -183,8 +183,9 @@ def poly1_focal_loss(
     wrong = (for_truth.detach().clamp(-most, most) - for_truth.detach()).relu()
     for_truth = for_truth.clamp(-most, most)
     log_p = logsigmoid(for_truth)
-    # log(1 - p_t). The power of sigmoid(-x) itself has a nan slope once it underflows.
-    log_miss = log_p - for_truth
+    # log(1 - p_t). The power of sigmoid(-x) itself has a nan slope once it underflows, and that of
+    # this at the largest numbers.
+    log_miss = (log_p - for_truth).where(for_truth > -1e3, 0)
     losses = torch.exp(gamma * log_miss) * -(log_p + epsilon * log_p.expm1())
     if isinstance(alpha, Tensor):
         alpha = alpha.to(wide)

@@ -412,6 +412,19 @@ def test_infinite_logits_with_soft_targets_and_nan():
     assert losses[2:].isnan().all()
 
 
+def test_the_largest_logits_have_a_slope():
+    for gamma in (0.0, 0.5, 2.0, 5.0, real(0.0), real(5.0)):
+        x = real([[-1.7e308, 0.0], [-math.inf, 0.0]]).requires_grad_()
+        losses = focal_loss(x, integer([0, 0]), gamma=gamma)
+        (slope,) = torch.autograd.grad(losses.sum(), x)
+        assert losses.tolist() == [1.7e308, math.inf]
+        assert slope[:, 0].tolist() == [-1.0, -1.0]
+        x = real([-1.7e308, 1.7e308]).requires_grad_()
+        losses = sigmoid_focal_loss(x, real([1.0, 0.0]), gamma=gamma, alpha=None)
+        assert losses.tolist() == [1.7e308] * 2
+        assert torch.autograd.grad(losses.sum() / 4, x)[0].tolist() == [-0.25, 0.25]
+
+
 def test_learned_settings_at_their_special_points():
     # By gamma at 0: log(1 - p_t) times the cross entropy; by alpha: the loss of a yes.
     gamma, alpha = (torch.tensor(0.0, dtype=torch.float64, requires_grad=True) for _ in "ab")

@@ -391,6 +391,14 @@ def test_gradient_is_finite_where_the_power_of_a_sigmoid_has_none():
     assert slope.isfinite().all()
 
 
+def test_what_is_ruled_out_costs_inf_at_any_weight():
+    for alpha in (0.0, 1.0):
+        x = real([-math.inf, math.inf]).requires_grad_()
+        losses = poly1_focal_loss(x, real([1.0, 0.0]), alpha=alpha)
+        assert losses.tolist() == [math.inf] * 2
+        assert torch.autograd.grad(losses.sum(), x)[0].isfinite().all()
+
+
 def test_epsilons_get_a_gradient():
     # The derivatives by the epsilons are (1 - p_t)^j.
     epsilons = real([1.0, 1.0]).requires_grad_()

@@ -5,8 +5,14 @@ MUTANTS = edits(
     {
         "focal_loss": [
             (
+                "a power of the largest surprise",
+                "surprise.clamp_max(1e3)",
+                "surprise",
+                "extremes",
+            ),
+            (
                 "p_t of the averaged cross entropy",
-                "(-surprise).expm1()",
+                "(-surprise.clamp_max(1e3)).expm1()",
                 "(-surprise.mean()).expm1()",
                 "value",
             ),
@@ -146,7 +152,7 @@ MUTANTS = edits(
             ),
             (
                 "the modulating factor detached",
-                "torch.exp(gamma * log_q)",
+                "torch.exp(gamma * logsigmoid(-x.clamp_min(-1e3)))",
                 "torch.exp(gamma * log_q.detach())",
                 "gradient",
             ),
@@ -170,8 +176,14 @@ MUTANTS = edits(
                 "test_the_slope_beside_the_value_has_a_slope",
             ),
             (
-                "nan slope where the sigmoid is 0",
+                "a power of the largest logit",
+                "torch.exp(gamma * logsigmoid(-x.clamp_min(-1e3)))",
                 "torch.exp(gamma * log_q)",
+                "test_the_largest_logits_have_a_slope",
+            ),
+            (
+                "nan slope where the sigmoid is 0",
+                "torch.exp(gamma * logsigmoid(-x.clamp_min(-1e3)))",
                 "(-x).sigmoid() ** gamma",
                 "extremes",
             ),
@@ -234,7 +246,7 @@ MUTANTS = edits(
             ("alpha at most 0.9", "no.mul_(1 - alpha)", "no.mul_(1 - min(alpha, 0.9))", "settings"),
             (
                 "a learned gamma is cut off",
-                "torch.exp(gamma * log_p)",
+                "torch.exp(gamma * logsigmoid(x.clamp_max(1e3)))",
                 "torch.exp(float(gamma) * log_p)",
                 "settings",
             ),

@@ -107,6 +107,7 @@ MUTANTS = edits(
                 f"{POWER} * -({ALPHA} * log_p + epsilon * {MISS})",
                 "value",
             ),
+            ("a power of the largest logit", ".where(for_truth > -1e3, 0)", "", "extremes"),
             ("alpha on the negatives", ALPHA, "(alpha + (1 - 2 * alpha) * targets)", "value"),
             ("the power gamma in both terms", f"epsilon * {MISS}", "-epsilon", "value"),
             ("1 - p_t without its power", FOCAL, f"{POWER} * -log_p - epsilon * {MISS}", "value"),
@@ -159,7 +160,12 @@ MUTANTS = edits(
                 "gradient",
             ),
             ("a truth ruled out costs 3e38", "(losses + wrong)", "losses", "infinite"),
-            ("inf - inf", "for_truth = for_truth.clamp(-most, most)", "pass", "infinite"),
+            (
+                "inf times 0",
+                "for_truth = for_truth.clamp(-most, most)",
+                "pass",
+                "test_what_is_ruled_out_costs_inf_at_any_weight",
+            ),
             ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             (
                 "float32 from half precision",

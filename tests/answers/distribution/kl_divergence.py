@@ -66,8 +66,8 @@ ANSWERS = {
             best = one_for_all(many, reverse=reverse).detach().requires_grad_()
             total = loss(best.expand(5, 4, 7).flatten(0, 1), many.flatten(0, 1)).mean()
             (slope,) = torch.autograd.grad(total, best)
-            others = [loss(other.expand(5, 4, 7).flatten(0, 1), many.flatten(0, 1)) for other in many]
-            nearest = slope.abs().max() < 1e-6 and total < min(other.mean() for other in others)
+            teachers = (loss(one.expand(5, 4, 7).flatten(0, 1), many.flatten(0, 1)) for one in many)
+            nearest = slope.abs().max() < 1e-6 and total < min(each.mean() for each in teachers)
             assert nearest, f"of five, reverse={reverse}, it is not the nearest"
         """,
         wrong=(
