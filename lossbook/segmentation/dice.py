@@ -86,7 +86,7 @@ def dice_loss(
 
     Raises:
         ValueError: If `probabilities` is not floating or has fewer than two dimensions, the
-            shapes differ, or `smooth` is negative or a tensor of another shape.
+            shapes differ, or `smooth` is a negative number or a tensor of another shape.
 
     Reference:
         Milletari, Navab and Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric

@@ -83,7 +83,7 @@ def jaccard_loss(
 
     Raises:
         ValueError: If `probabilities` is not floating or has fewer than two dimensions, the
-            shapes differ, or `smooth` is negative or a tensor of another shape.
+            shapes differ, or `smooth` is a negative number or a tensor of another shape.
 
     Reference:
         Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image
