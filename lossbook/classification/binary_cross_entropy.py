@@ -21,9 +21,8 @@ def _sides(x: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
         return losses
     # An infinite logit on the wrong side adds inf; the rest sees the largest number.
     most = torch.finfo(x.dtype).max
-    finite, side = x.clamp(-most, most), (x > 0).to(x.dtype)
-    wrong = ((x - finite) * (side - y)).detach().nan_to_num(0, math.inf)
-    yes = y if w is None else w * y
+    finite, yes = x.clamp(-most, most), y if w is None else w * y
+    wrong = ((x - finite).abs() * torch.where(x > 0, 1 - y, yes)).detach().nan_to_num(0, math.inf)
     return wrong - yes * logsigmoid(finite) - (1 - y) * logsigmoid(-finite)
 
 
