@@ -62,7 +62,7 @@ def triplet_loss(
 
     wide = torch.promote_types(anchors.dtype, torch.float32)
     a, p, n = anchors.to(wide), positives.to(wide), negatives.to(wide)
-    # |a - p|^2 - |a - n|^2 as a product: large distances that are nearly equal cancel exactly.
+    # |a - p|^2 - |a - n|^2 as a product: it is exact where p and n are near each other.
     gaps = ((n - p) * ((a - p) + (a - n))).sum(1)
     return (gaps + margin).clamp_min(0).to(anchors.dtype)
 
@@ -126,7 +126,7 @@ def batch_hard_triplet_loss(
     same = labels[:, None] == labels
     # The hardest are found without a gradient, around the mean, since a large batch is measured
     # by a matrix product, in which a common offset would drown small distances.
-    points = x.detach() - x.detach().mean(0)
+    points = x.detach() - x.detach().nan_to_num(0, 0, 0).mean(0)
     found = torch.cdist(points, points)
     positives = x[found.masked_fill(~same, -1).argmax(1)]
     negatives = x[found.masked_fill(same, torch.inf).argmin(1)]

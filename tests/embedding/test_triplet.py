@@ -358,6 +358,12 @@ def test_memory_is_not_cubic():
 
 
 def test_a_row_that_is_nan_is_seen_by_all_that_compare_with_it():
+    x = real(np.random.default_rng(0).normal(size=(8, 3)))
+    labels = integer([0, 0, 1, 1, 2, 2, 3, 3])
+    for row in range(8):
+        bad = x.clone()
+        bad[row] = math.nan
+        assert batch_hard_triplet_loss(bad, labels).isnan().all()
     x, labels = torch.zeros(4, 2), integer([0, 0, 1, 1])
     x[0] = math.nan
     losses = batch_hard_triplet_loss(x, labels)

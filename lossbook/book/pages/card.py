@@ -48,7 +48,7 @@ FACTS = {
     "perfect": "at a perfect prediction",
     "chance": "at chance",
     "empty": "on empty input",
-    "convex": "in the predictions",
+    "convex": "in its first input",
     "passes": "passes over memory, eager",
 }
 
