@@ -726,7 +726,7 @@ def check_extremes(case: Case, _: Options) -> dict[str, Part]:
             inputs = cast(inputs, torch.float32)
             for i in unbounded(inputs):
                 for step, number in ((2, -MOST), (2, MOST), (3, MOST)):
-                    x = inputs[i].flatten()
+                    x = inputs[i].clone().flatten()
                     x[::step] = number
                     x = x.view_as(inputs[i]).requires_grad_()
                     values = case.loss(*splice(inputs, {i: x}), **settings)
