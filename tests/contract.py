@@ -1396,6 +1396,23 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
                         tolerance = 2 * case.tolerance(name_of(dtype))  # Both round.
                         measure.close(ours, theirs, tolerance, told)
 
+    def narrow(measure: Measure) -> None:
+        """A setting of few digits, as `.half()` of a module makes it, costs no others theirs."""
+        for where, inputs, others in bases():
+            for chosen in choices(others):
+                for dtype in (torch.float64, torch.float32):
+                    given = cast(inputs, dtype)
+                    for width in (torch.bfloat16, torch.float16):
+                        learned = {k: torch.tensor(v, dtype=width) for k, v in chosen.items()}
+                        same = {k: v.item() for k, v in learned.items()}
+                        ends = [(*case.ranges[k], v) for k, v in same.items()]
+                        if not all(low <= v <= high for low, high, v in ends):
+                            continue  # Rounded out of its range.
+                        theirs = case.loss(*given, **others, **same)
+                        ours = case.loss(*given, **others, **learned)
+                        told = f"{dtype}, settings of {width}, {where}, {same}"
+                        measure.close(ours, theirs, case.tolerance(name_of(dtype)), told)
+
     def slopes(name: str, measure: Measure) -> None:
         low, high = case.ranges[name]
         for where, inputs, others in bases():
@@ -1471,6 +1488,7 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
         single = [name for name in case.ranges if name not in several]
         parts |= {f"shape of {name}": partial(shaped, name) for name in single}
         parts |= {"numbers": drawn, "tensors": tensors_instead, "dtypes": dtypes}
+        parts["narrow settings"] = narrow
         parts |= {f"gradient of {name}": partial(slopes, name) for name in case.ranges}
         if "compile" not in case.exempt:
             parts["one graph"] = one_graph
@@ -1504,6 +1522,13 @@ def refused(call: Callable[[], Any], pattern: str, where: str, measure: Measure)
     measure.cases += 1
 
 
+def numbers_of(case: Case) -> dict[str, float]:
+    """Give the real settings of the first kind that are numbers, by default or by choice."""
+    parameters = inspect.signature(case.loss).parameters
+    given = {name: parameters[name].default for name in real_settings(case)} | case.settings[0]
+    return {k: v for k in real_settings(case) if isinstance(v := given[k], (int, float))}
+
+
 def check_infinite(case: Case, _: Options) -> dict[str, Part]:
     logits = [i for i, name in enumerate(positional(case)) if name.endswith("logits")]
     if not (logits or case.infinite):
@@ -1530,6 +1555,17 @@ def check_infinite(case: Case, _: Options) -> dict[str, Part]:
                     whole = finite.reshape(len(finite), -1).all(1)
                     slope = slope[whole] if len(whole) == len(slope) else slope[:0]
                 measure.finite([slope], f"gradient of input {i}, {where}")
+            if not numbers_of(case):
+                continue
+            # A learned setting sees all rows: of those whose values are finite, no slope is nan.
+            whole = values.isfinite().reshape(len(values), -1).all(1)
+            axes = dict.fromkeys(batch_of(case, given), 0)
+            rows, settings = reorder(given, case.settings[0], axes, whole.nonzero()[:, 0], False)
+            for setting, number in numbers_of(case).items():
+                learned = torch.tensor(number, dtype=dtype, requires_grad=True)
+                values = case.loss(*rows, **{**settings, setting: learned})
+                (slope,) = torch.autograd.grad(values.sum() + 0 * learned, learned)
+                measure.finite([slope], f"gradient of {setting}, {where}")
 
     kinds = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
     parts: dict[str, Part] = {name_of(dtype): partial(look, dtype) for dtype in kinds}

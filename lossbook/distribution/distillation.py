@@ -22,11 +22,19 @@ def _terms(x: Tensor, q: Tensor, truth: Tensor, t: Any) -> tuple[Tensor, Tensor]
 
 
 def _formula(x: Tensor, q: Tensor, truth: Tensor, t: Any) -> tuple[Tensor, Tensor]:
-    gaps, log_sum = _surprises(x / t)
+    gaps, log_sum = _surprises(_cooled(x, t))
     # A class ruled out by both, with logits of -inf, costs nothing: 0 log 0 = 0.
     soft = t**2 * (q * torch.where(q == 0, 0, gaps + log_sum)).sum(1, keepdim=True)
     gaps, log_sum = _surprises(x)
     return soft, gaps.gather(1, truth) + log_sum
+
+
+def _cooled(x: Tensor, t: float | Tensor) -> Tensor:
+    """x / t, in which a class that is ruled out, by -inf, has no slope in t."""
+    if not isinstance(t, Tensor):
+        return x / t
+    ruled_out = x.isneginf()
+    return (x.masked_fill(ruled_out, 0) / t).masked_fill(ruled_out, -math.inf)
 
 
 def _surprises(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +178,7 @@ def distillation_loss(
         temperature = temperature.to(wide)
     if isinstance(alpha, Tensor):
         alpha = alpha.to(wide)
-    q = (teacher_logits.detach().to(wide) / temperature).softmax(1)
+    q = _cooled(teacher_logits.detach().to(wide), temperature).softmax(1)
     soft, hard = _terms(student, q, labels.unsqueeze(1), temperature)
     soft, hard = soft.squeeze(1), hard.squeeze(1)
     # A term of weight 0 is not there, not even where it is infinite.

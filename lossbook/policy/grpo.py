@@ -238,8 +238,8 @@ def gspo_loss(
             f"expected advantages of shape {tuple(log_probs.shape[:1])}, "
             f"got {tuple(advantages.shape)}"
         )
-    _positive("epsilon", epsilon)
-    _positive("epsilon_high", epsilon_high)
+    epsilon = _positive("epsilon", epsilon, wide)
+    epsilon_high = _positive("epsilon_high", epsilon_high, wide)
 
     gain = advantages.detach().to(wide)
     log_ratios = (log_probs.to(wide) - old_log_probs.detach().to(wide)).where(mask, 0)
@@ -297,7 +297,7 @@ def cispo_loss(
         raise ValueError(
             f"expected advantages of shape {tuple(log_probs.shape)}, got {tuple(advantages.shape)}"
         )
-    _positive("max_ratio", max_ratio)
+    max_ratio = _positive("max_ratio", max_ratio, wide)
 
     x = log_probs.to(wide)
     log_ratio = x.detach() - old_log_probs.detach().to(wide)
@@ -328,16 +328,18 @@ def _check(log_probs: Tensor, **others: Tensor) -> torch.dtype:
     return torch.promote_types(log_probs.dtype, torch.float32)
 
 
-def _positive(name: str, value: float | Tensor) -> None:
-    """Check a number; of a tensor its shape, since its value is never read."""
+def _positive(name: str, value: float | Tensor, dtype: torch.dtype) -> float | Tensor:
+    """Check a number; of a tensor its shape, since its value is never read; give it in `dtype`."""
     if isinstance(value, Tensor):
         if value.dim():
             raise ValueError(f"expected {name} of shape (), got {tuple(value.shape)}")
-    elif not value > 0:
+        return value.to(dtype)
+    if not value > 0:
         raise ValueError(f"expected {name} > 0, got {value}")
+    return value
 
 
 def _log(x: float | Tensor) -> float | Tensor:
-    if isinstance(x, Tensor):
-        return x.clamp_min(0).log()
+    if isinstance(x, Tensor):  # At 0 its slope would be that of infinity.
+        return x.where(x > 0, 1).log().where(x > 0, -math.inf)
     return math.log(x) if x > 0 else -math.inf

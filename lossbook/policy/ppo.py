@@ -71,18 +71,18 @@ def ppo_clip_loss(
         if not x.is_floating_point():
             raise ValueError(f"expected floating {name}, got {x.dtype}")
     _same(log_probs, old_log_probs=old_log_probs, advantages=advantages)
-    _setting("epsilon", epsilon, "> 0", lambda x: x > 0)
+    wide = torch.promote_types(log_probs.dtype, torch.float32)
+    epsilon = _setting("epsilon", epsilon, "> 0", lambda x: x > 0, wide)
     if epsilon_high is None:
         epsilon_high = epsilon
-    _setting("epsilon_high", epsilon_high, "> 0", lambda x: x > 0)
+    epsilon_high = _setting("epsilon_high", epsilon_high, "> 0", lambda x: x > 0, wide)
 
-    wide = torch.promote_types(log_probs.dtype, torch.float32)
     gain = advantages.detach().to(wide)
     # The logarithm is cut, so that r is finite, and its slope 0, however far off a cut action is.
     log_ratio = log_probs.to(wide) - old_log_probs.detach().to(wide)
     high, low = log_ratio.clamp_max(_log(1 + epsilon_high)), log_ratio.clamp_min(_log(1 - epsilon))
     if dual_clip is not None:
-        _setting("dual_clip", dual_clip, "> 1", lambda x: x > 1)
+        dual_clip = _setting("dual_clip", dual_clip, "> 1", lambda x: x > 1, wide)
         low = low.clamp_max(_log(dual_clip))
     return (-gain * torch.where(gain >= 0, high, low).exp()).to(log_probs.dtype)
 
@@ -127,9 +127,9 @@ def clipped_value_loss(
     if not values.is_floating_point():
         raise ValueError(f"expected floating values, got {values.dtype}")
     _same(values, old_values=old_values, returns=returns)
-    _setting("epsilon", epsilon, "> 0", lambda x: x > 0)
-
     wide = torch.promote_types(values.dtype, torch.float32)
+    epsilon = _setting("epsilon", epsilon, "> 0", lambda x: x > 0, wide)
+
     new, old, truth = (x.to(wide) for x in (values, old_values.detach(), returns.detach()))
     error, cut = new - truth, new.clamp(old - epsilon, old + epsilon) - truth
     return (torch.where(error.abs() >= cut.abs(), error, cut).square() / 2).to(values.dtype)
@@ -176,8 +176,8 @@ def negative_entropy(logits: Tensor) -> Tensor:
 
 
 def _log(x: float | Tensor) -> float | Tensor:
-    if isinstance(x, Tensor):
-        return x.clamp_min(0).log()
+    if isinstance(x, Tensor):  # At 0 its slope would be that of infinity.
+        return x.where(x > 0, 1).log().where(x > 0, -math.inf)
     return math.log(x) if x > 0 else -math.inf
 
 
@@ -188,11 +188,17 @@ def _same(first: Tensor, **others: Tensor) -> None:
 
 
 def _setting(
-    name: str, value: float | Tensor, condition: str, holds: Callable[[float], bool]
-) -> None:
-    """Check a number; of a tensor its shape, since its value is never read."""
+    name: str,
+    value: float | Tensor,
+    condition: str,
+    holds: Callable[[float], bool],
+    dtype: torch.dtype,
+) -> float | Tensor:
+    """Check a number; of a tensor its shape, since its value is never read; give it in `dtype`."""
     if isinstance(value, Tensor):
         if value.dim():
             raise ValueError(f"expected {name} of shape (), got {tuple(value.shape)}")
-    elif not holds(value):
+        return value.to(dtype)
+    if not holds(value):
         raise ValueError(f"expected {name} {condition}, got {value}")
+    return value

@@ -123,14 +123,17 @@ def dpo_loss(
         >>> dpo_loss(chosen, rejected, torch.tensor([-11.0]), torch.tensor([-11.5]))
         tensor([0.6210])
     """
-    _setting("beta", beta, "> 0", lambda x: x > 0)
-    _setting("label_smoothing", label_smoothing, "in [0, 0.5)", lambda x: 0 <= x < 0.5)
-    lag = -beta * _lead(
+    lead = _lead(
         chosen_log_probs,
         rejected_log_probs,
         reference_chosen_log_probs,
         reference_rejected_log_probs,
     )
+    beta = _setting("beta", beta, "> 0", lambda x: x > 0, lead.dtype)
+    label_smoothing = _setting(
+        "label_smoothing", label_smoothing, "in [0, 0.5)", lambda x: 0 <= x < 0.5, lead.dtype
+    )
+    lag = -_scaled(beta, lead)
     losses = softplus(lag, threshold=40)  # -log sigmoid(-lag), which is lag from 40 on.
     if isinstance(label_smoothing, Tensor) or label_smoothing > 0:
         flipped = -lag.where(lag.isfinite() | (label_smoothing > 0), 0)  # 0 times inf is 0.
@@ -183,13 +186,13 @@ def ipo_loss(
         >>> ipo_loss(chosen, rejected, torch.tensor([-11.0]), torch.tensor([-11.5]))
         tensor([12.2500])
     """
-    _setting("tau", tau, "> 0", lambda x: x > 0)
     lead = _lead(
         chosen_log_probs,
         rejected_log_probs,
         reference_chosen_log_probs,
         reference_rejected_log_probs,
     )
+    tau = _setting("tau", tau, "> 0", lambda x: x > 0, lead.dtype)
     return (lead - 1 / (2 * tau)).square().to(chosen_log_probs.dtype)
 
 
@@ -245,10 +248,10 @@ def kto_loss(
         >>> kto_loss(log_probs, torch.tensor([-10.0, -10.0]), good, torch.tensor(0.5))
         tensor([0.4626, 0.5374])
     """
-    _setting("beta", beta, "> 0", lambda x: x > 0)
-    _setting("desirable_weight", desirable_weight, ">= 0", lambda x: x >= 0)
-    _setting("undesirable_weight", undesirable_weight, ">= 0", lambda x: x >= 0)
     wide = _wide(log_probs=log_probs, reference_log_probs=reference_log_probs)
+    beta = _setting("beta", beta, "> 0", lambda x: x > 0, wide)
+    _setting("desirable_weight", desirable_weight, ">= 0", lambda x: x >= 0, wide)
+    _setting("undesirable_weight", undesirable_weight, ">= 0", lambda x: x >= 0, wide)
     if is_desirable.dtype != torch.bool or is_desirable.shape != log_probs.shape:
         raise ValueError(
             f"expected is_desirable of dtype bool and shape {tuple(log_probs.shape)}, "
@@ -258,7 +261,7 @@ def kto_loss(
         raise ValueError(f"expected floating kl of shape (), got {kl.dtype} {tuple(kl.shape)}")
 
     ratios = log_probs.to(wide) - reference_log_probs.detach().to(wide)
-    surplus = beta * (ratios - kl.detach().to(wide).clamp_min(0))
+    surplus = _scaled(beta, ratios - kl.detach().to(wide).clamp_min(0))
     good = is_desirable.to(wide)
     weights = desirable_weight * good + undesirable_weight * (1 - good)
     return (weights * ((1 - 2 * good) * surplus).sigmoid()).to(log_probs.dtype)
@@ -278,6 +281,14 @@ def _lead(
     return ratio - (rejected.to(wide) - reference_rejected.detach().to(wide))
 
 
+def _scaled(beta: float | Tensor, lead: Tensor) -> Tensor:
+    """beta times the lead; at infinity, where the loss has its limit, without a slope in beta."""
+    if not isinstance(beta, Tensor):
+        return beta * lead
+    infinite = lead.isinf()
+    return torch.where(infinite, beta.detach() * lead, beta * lead.where(~infinite, 0))
+
+
 def _wide(**log_probs: Tensor) -> torch.dtype:
     """Check that all are floating and of one shape; the dtype to compute in."""
     first = next(iter(log_probs.values()))
@@ -290,11 +301,17 @@ def _wide(**log_probs: Tensor) -> torch.dtype:
 
 
 def _setting(
-    name: str, value: float | Tensor, condition: str, holds: Callable[[float], bool]
-) -> None:
-    """Check a number; of a tensor its shape, since its value is never read."""
+    name: str,
+    value: float | Tensor,
+    condition: str,
+    holds: Callable[[float], bool],
+    dtype: torch.dtype,
+) -> float | Tensor:
+    """Check a number; of a tensor its shape, since its value is never read; give it in `dtype`."""
     if isinstance(value, Tensor):
         if value.dim():
             raise ValueError(f"expected {name} of shape (), got {tuple(value.shape)}")
-    elif not holds(value):
+        return value.to(dtype)
+    if not holds(value):
         raise ValueError(f"expected {name} {condition}, got {value}")
+    return value

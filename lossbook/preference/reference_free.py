@@ -58,7 +58,7 @@ def simpo_loss(
     _setting("beta", beta, "> 0", lambda x: x > 0)
     _setting("gamma", gamma, ">= 0", lambda x: x >= 0)
 
-    lag = beta * (rejected_log_probs.to(wide) - chosen_log_probs.to(wide)) + gamma
+    lag = _scaled(beta, rejected_log_probs.to(wide) - chosen_log_probs.to(wide)) + gamma
     # -log sigmoid(-lag); from 40 on that is lag, to the last digit of float64.
     return softplus(lag, threshold=40).to(chosen_log_probs.dtype)
 
@@ -118,6 +118,14 @@ def orpo_loss(
     if isinstance(lam, Tensor) or not lam:
         odds = odds.where(~odds.isinf() | (lam > 0), 0)  # What is weighed by 0 is not there.
     return (lam * odds - c).to(chosen_log_probs.dtype)
+
+
+def _scaled(beta: float | Tensor, lead: Tensor) -> Tensor:
+    """beta times the lead; at infinity, where the loss has its limit, without a slope in beta."""
+    if not isinstance(beta, Tensor):
+        return beta * lead
+    infinite = lead.isinf()
+    return torch.where(infinite, beta.detach() * lead, beta * lead.where(~infinite, 0))
 
 
 def _check(chosen: Tensor, rejected: Tensor) -> torch.dtype:

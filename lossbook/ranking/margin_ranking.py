@@ -59,6 +59,7 @@ def margin_ranking_loss(
 
     wide = torch.promote_types(scores1.dtype, torch.float32)
     short = margin - targets.to(wide) * (scores1.to(wide) - scores2.to(wide))
+    short = short.clamp_min(torch.finfo(wide).min)  # Or a lead past the largest number gave nan.
     # max(0, short), whose slope, 1 from 0 on, is kept as a number: compiled code takes ten times
     # as long with a truth value.
     active = (1 + short.detach().sign()).clamp_max(1)
