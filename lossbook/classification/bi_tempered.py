@@ -258,10 +258,12 @@ def bi_tempered_loss(
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     t1, t2, label_smoothing = (
-        x.to(wide) if isinstance(x, Tensor) else x for x in (t1, t2, label_smoothing)
+        x.to(wide) if isinstance(x, Tensor) else float(x) for x in (t1, t2, label_smoothing)
     )
     log_p = _log_tempered_softmax(logits.to(wide), t2, 1)
     cut = log_p == -math.inf
+    # A class that is cut off has a number whose square fits, too: the slope by t1 takes it.
+    log_p = log_p.masked_fill(cut, -(torch.finfo(wide).max ** 0.5) / 4)
     log_p = log_p.clamp_min(torch.finfo(wide).min / 4)
     power = 2 - t1
     powers = (power * log_p).exp() / power

@@ -25,6 +25,16 @@ def _surprises(x: Tensor, truth: Tensor, with_mean: bool) -> tuple[Tensor, Tenso
     return log_sum - lead, log_sum - (x - top).mean(1, keepdim=True) if with_mean else None
 
 
+def _expected(x: Tensor, targets: Tensor) -> Tensor:
+    """-sum_j targets_j log softmax(x)_j, with its digits where one class is nearly certain."""
+    best = x.argmax(1, keepdim=True)
+    gaps = (x.gather(1, best) - x).scatter(1, best, 0)
+    log_sum = gaps.scatter(1, best, math.inf).neg().exp().sum(1).log1p()
+    # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
+    gaps = gaps.masked_fill((targets == 0) & gaps.isposinf(), 0)
+    return (targets * gaps).sum(1) + targets.sum(1) * log_sum
+
+
 class _InOneTable(torch.autograd.Function):
     """The same, for which autograd would go through several tables as large as x."""
 
@@ -134,13 +144,9 @@ def cross_entropy(
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     x, epsilon = logits.to(wide), label_smoothing
-    if isinstance(epsilon, Tensor):
-        epsilon = epsilon.to(wide)
+    epsilon = epsilon.to(wide) if isinstance(epsilon, Tensor) else float(epsilon)
     if soft:
-        log_p = x.log_softmax(1)
-        targets = (1 - epsilon) * labels.to(wide) + epsilon / x.shape[1]
-        # A class ruled out by a logit of -inf costs nothing where its target is 0: 0 log 0 = 0.
-        losses = -(targets * log_p.masked_fill((targets == 0) & log_p.isneginf(), 0)).sum(1)
+        losses = _expected(x, (1 - epsilon) * labels.to(wide) + epsilon / x.shape[1])
     else:
         smoothed = isinstance(epsilon, Tensor) or epsilon > 0
         losses, uniform = _surprises(x, labels.unsqueeze(1), smoothed)

@@ -69,6 +69,7 @@ def iou_balanced_classification_loss(
     # In logarithms neither the power of a small IoU nor the quotient of the sums leaves the dtype.
     overlaps = ious.detach().to(wide)
     apart = overlaps <= 0
+    eta = eta.to(wide) if isinstance(eta, Tensor) else float(eta)
     powers = (eta * overlaps.masked_fill(apart, 1).log()).masked_fill(apart & (eta > 0), -torch.inf)
     costs = losses.detach().log().where(labels > 0, -torch.inf)
     # Where the sum is 0 or inf its logarithm would send a nan back to eta.
@@ -145,7 +146,7 @@ def iou_balanced_localization_loss(
     residuals = offsets.to(wide) - target_offsets.to(wide)
     # A beta of 0, or one that rounds to it, leaves |r|: the inverse ends where it would not fit.
     least = torch.finfo(wide).tiny
-    beta = (residuals.new_zeros(()) + beta).to(wide)
+    beta = (residuals.new_zeros(()) + beta).to(wide).clamp_max(torch.finfo(wide).max)
     inverse = beta.where(beta >= least, 1).reciprocal().where(beta >= least, 1 / least)
     clipped = (residuals * inverse).clamp(-1, 1)
     losses = clipped * (residuals - beta / 2 * clipped)

@@ -176,8 +176,7 @@ def distillation_loss(
     student = student_logits.to(wide)
     if isinstance(temperature, Tensor):
         temperature = temperature.to(wide)
-    if isinstance(alpha, Tensor):
-        alpha = alpha.to(wide)
+    alpha = alpha.to(wide) if isinstance(alpha, Tensor) else float(alpha)
     q = _cooled(teacher_logits.detach().to(wide), temperature).softmax(1)
     soft, hard = _terms(student, q, labels.unsqueeze(1), temperature)
     soft, hard = soft.squeeze(1), hard.squeeze(1)

@@ -158,7 +158,7 @@ def _least(squares: Tensor, step: float) -> Tensor:
 
     def key(gap: Tensor, j: Tensor, square: Tensor) -> Tensor:
         # A cost and its j in one integer, since the bits of positive floats are in their order.
-        costs = (step * gap).square() + square
+        costs = (step * gap.to(square.dtype)).square() + square
         return costs.view(torch.int32).long() << 32 | j
 
     ends = places[[0, -1]].expand(*squares.shape[:-1], 2)  # The best j on both sides of a part.
@@ -178,4 +178,4 @@ def _least(squares: Tensor, step: float) -> Tensor:
         halved = torch.stack([ends[..., :-1], best], -1).flatten(-2)
         ends = torch.cat([halved, ends[..., -1:]], -1)
     nearest = ends[..., 1 : n + 1]
-    return (step * (places - nearest)).square() + squares.gather(-1, nearest)
+    return (step * (places - nearest).to(squares.dtype)).square() + squares.gather(-1, nearest)
