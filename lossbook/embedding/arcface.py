@@ -78,9 +78,10 @@ def arcface_loss(
     own = weights[labels] / lengths[labels][:, None]
     cosines = (x * own).sum(1)
     # The sine as a distance: sqrt(1 - cos^2) has no digits and no finite slope where cos is +-1.
-    sines = torch.linalg.vector_norm(x - cosines[:, None] * own, dim=1)
-    # Both are 0 for a zero vector alone, which stands at a right angle.
-    sines = sines.where((cosines != 0) | (sines != 0), 1)
+    # A zero vector stands at a right angle.
+    zero = (x == 0).all(1)
+    across = (x - cosines[:, None] * own).masked_fill(zero[:, None], 1)
+    sines = torch.linalg.vector_norm(across, dim=1).masked_fill(zero, 1)
     targets = torch.where(
         cosines >= -margin.cos(),
         margin.cos() * cosines - margin.sin() * sines,
@@ -141,7 +142,8 @@ def sphereface_loss(
     units = units / lengths[:, None]
     weights, lengths = _shorten(prototypes.to(wide))
     own = weights[labels] / lengths[labels][:, None]
-    cosines = (units * own).sum(1).clamp(-1, 1)
+    cosines = (units * own).sum(1)
+    cosines = cosines - (cosines - cosines.clamp(-1, 1)).detach()  # Rounding, which has no slope.
     k = (margin / math.pi * cosines.detach().acos()).floor()
     # cos(m theta) as Chebyshev's polynomial of the cosine: no slope of an arc cosine to overflow.
     before, multiple = torch.ones_like(cosines), cosines
@@ -179,8 +181,7 @@ def _shorten(x: Tensor) -> tuple[Tensor, Tensor]:
     # more. A zero vector is divided by infinity, which leaves it 0 and stops its gradient.
     largest = x.detach().abs().amax(1, keepdim=True)
     x = x / largest.where(largest > 0, torch.inf)
-    length: Tensor = torch.linalg.vector_norm(x, dim=1)
-    return x, length.clamp_min(1)
+    return x, (x * x).sum(1).clamp_min(1).sqrt()
 
 
 def _cross_entropy(logits: Tensor, own: Tensor, labels: Tensor) -> Tensor:

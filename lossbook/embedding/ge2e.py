@@ -112,7 +112,7 @@ def _scores(
             raise ValueError(f"expected {name} of shape (), got {tuple(given.shape)}")
 
     wide = torch.promote_types(embeddings.dtype, torch.float32)
-    x = embeddings.to(wide)
+    x = embeddings.to(wide) / shape[1]  # A sum of U of these does not overflow.
     # Sums have the directions of the means. The sum of the others is not the whole less one,
     # since of a small remainder that would leave only rounding.
     others = 1 - torch.eye(shape[1], dtype=wide, device=x.device)
@@ -130,5 +130,4 @@ def _unit(x: Tensor) -> Tensor:
     # divided by infinity, which leaves it 0 and stops its gradient.
     largest = x.detach().abs().amax(-1, keepdim=True)
     x = x / largest.where(largest > 0, torch.inf)
-    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / length.clamp_min(1)
+    return x / (x * x).sum(-1, keepdim=True).clamp_min(1).sqrt()

@@ -134,5 +134,4 @@ def _unit(x: Tensor) -> Tensor:
     # divided by infinity, which leaves it 0 and stops its gradient.
     largest = x.detach().abs().amax(1, keepdim=True)
     x = x / largest.where(largest > 0, torch.inf)
-    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return x / length.clamp_min(1)
+    return x / (x * x).sum(1, keepdim=True).clamp_min(1).sqrt()

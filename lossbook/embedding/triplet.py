@@ -127,6 +127,9 @@ def batch_hard_triplet_loss(
     # The hardest are found without a gradient, around the mean, since a large batch is measured
     # by a matrix product, in which a common offset would drown small distances.
     points = x.detach() - x.detach().nan_to_num(0, 0, 0).mean(0)
+    # Over the largest entry, so that no square overflows or vanishes.
+    largest = points.abs().nan_to_num(0, 0).amax()
+    points = points / largest.where(largest > 0, 1)
     found = torch.cdist(points, points)
     positives = x[found.masked_fill(~same, -1).argmax(1)]
     negatives = x[found.masked_fill(same, torch.inf).argmin(1)]
@@ -136,6 +139,9 @@ def batch_hard_triplet_loss(
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
-    # The root of 0 has an infinite slope, which no mask behind it stops.
-    squares = ((x - y) * (x - y)).sum(1)
-    return squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)
+    # Over the largest entry, so that squares neither overflow nor vanish. Equal points divide by
+    # infinity, which leaves 0 and stops the slope of the root, infinite there.
+    apart = x - y
+    largest = apart.detach().abs().amax(1).clamp_max(torch.finfo(x.dtype).max)
+    apart = apart / largest.where(largest > 0, torch.inf)[:, None]
+    return largest * (apart * apart).sum(1).clamp_min(1).sqrt()

@@ -111,7 +111,7 @@ def clipped_value_loss(
         The loss of each state, shape `(*)`, in the dtype of `values`.
 
     Raises:
-        ValueError: If `values` is not floating, the shapes differ, or `epsilon` is a number that
+        ValueError: If `values` or `old_values` is not floating, the shapes differ, or `epsilon` is a number that
             is not positive or a tensor of another shape.
 
     Reference:
@@ -124,8 +124,9 @@ def clipped_value_loss(
         >>> clipped_value_loss(values, torch.zeros(2), returns)
         tensor([0.3200, 2.0000])
     """
-    if not values.is_floating_point():
-        raise ValueError(f"expected floating values, got {values.dtype}")
+    for name, x in (("values", values), ("old_values", old_values)):
+        if not x.is_floating_point():
+            raise ValueError(f"expected floating {name}, got {x.dtype}")
     _same(values, old_values=old_values, returns=returns)
     wide = torch.promote_types(values.dtype, torch.float32)
     epsilon = _setting("epsilon", epsilon, "> 0", lambda x: x > 0, wide)
@@ -170,9 +171,14 @@ def negative_entropy(logits: Tensor) -> Tensor:
         )
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.to(wide).log_softmax(-1)
-    losses = (log_p.exp() * log_p.clamp_min(torch.finfo(wide).min)).sum(-1)  # 0 log 0 = 0.
-    return losses.to(logits.dtype)
+    # As gaps to the likeliest, whose own log p has no digits where it is nearly certain.
+    x = logits.to(wide)
+    best = x.argmax(-1, keepdim=True)
+    gaps = (x.gather(-1, best) - x).scatter(-1, best, math.inf)
+    others = gaps.neg().exp()
+    share = others.sum(-1)
+    surprise = (others * gaps.clamp_max(torch.finfo(wide).max)).sum(-1)  # 0 log 0 = 0.
+    return (0 - surprise / (1 + share) - share.log1p()).to(logits.dtype)
 
 
 def _log(x: float | Tensor) -> float | Tensor:

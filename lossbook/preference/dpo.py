@@ -66,9 +66,15 @@ def sequence_log_probs(
             )
 
     wide = torch.promote_types(logits.dtype, torch.float32)
-    log_p = logits.masked_fill(~mask.unsqueeze(2), 0).to(wide).log_softmax(2)
-    log_p = log_p.gather(2, labels.where(mask, 0).unsqueeze(2)).squeeze(2)
-    sums = log_p.masked_fill(~mask, 0).sum(1)
+    x, tokens = logits.masked_fill(~mask.unsqueeze(2), 0).to(wide), labels.where(mask, 0)
+    own = x.gather(2, tokens.unsqueeze(2))
+    ruled_out = own.isneginf()
+    # By what the other tokens have over it, in digits where it is nearly certain.
+    rivals = x - own.masked_fill(ruled_out, 0)
+    rivals = rivals.scatter(2, tokens.unsqueeze(2), torch.finfo(wide).min)
+    rivals = rivals.logsumexp(2, keepdim=True)
+    surprises = torch.where(ruled_out, rivals - own, softplus(rivals, threshold=40)).squeeze(2)
+    sums = 0 - surprises.masked_fill(~mask, 0).sum(1)
     if average:
         sums = sums / mask.sum(1).clamp_min(1)
     return sums.to(logits.dtype)
