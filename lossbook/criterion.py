@@ -59,7 +59,7 @@ class Criterion(nn.Module):
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
         try:
-            signature = inspect.signature(loss)
+            signature = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
         except ValueError:  # Of a function written in C.
             names = []
         else:
@@ -109,8 +109,8 @@ class Criterion(nn.Module):
             *inputs: The tensors that the loss takes.
             weights: Weight of each unreduced value, exactly of their shape; bool, integer or
                 floating. A weight of 0 removes its value, nan and inf included, and sends exactly
-                0 back into the loss. The loss's own backward may still make a nan of that where
-                an input is nan: replace such inputs before the call.
+                0 back into the loss, and to the weight. The loss's own backward may still make a nan
+                of that where an input is nan: replace such inputs before the call.
             normalizer: What the mean divides by in place of the sum of the weights, positive: a
                 global count, when one mean is spread over several batches or devices.
             **named: Inputs by name.

@@ -31,8 +31,8 @@ def gathered(x: Tensor) -> Tensor:
         Without a process group it is `x` itself.
 
     Raises:
-        ValueError: If the processes hold different shapes, such as an uneven last batch. Each
-            raises it, so that none waits.
+        ValueError: If the processes hold different shapes, such as an uneven last batch, or
+            dtypes. Each raises it, so that none waits.
 
     Examples:
         >>> import torch
@@ -41,10 +41,10 @@ def gathered(x: Tensor) -> Tensor:
     """
     if not (dist.is_available() and dist.is_initialized()):
         return x
-    shapes: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(shapes, tuple(x.shape))
-    if len(set(shapes)) > 1:
-        raise ValueError(f"expected rows of one shape on all processes, got {shapes}")
+    kinds: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(kinds, (tuple(x.shape), str(x.dtype)))
+    if len(set(kinds)) > 1:
+        raise ValueError(f"expected rows of one shape and dtype on all processes, got {kinds}")
     rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return rows
 

@@ -1396,6 +1396,14 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
                         tolerance = 2 * case.tolerance(name_of(dtype))  # Both round.
                         measure.close(ours, theirs, tolerance, told)
 
+    def numpy(measure: Measure) -> None:
+        """A NumPy number is a number, as a schedule of `np.linspace` gives it."""
+        for where, inputs, others in bases():
+            for chosen in choices(others):
+                theirs = case.loss(*inputs, **others, **chosen)
+                ours = case.loss(*inputs, **others, **{k: np.float64(v) for k, v in chosen.items()})
+                measure.close(ours, theirs, SAME, f"{where}, {chosen}")
+
     def narrow(measure: Measure) -> None:
         """A setting of few digits, as `.half()` of a module makes it, costs no others theirs."""
         for where, inputs, others in bases():
@@ -1488,7 +1496,7 @@ def check_settings(case: Case, _: Options) -> dict[str, Part]:
         single = [name for name in case.ranges if name not in several]
         parts |= {f"shape of {name}": partial(shaped, name) for name in single}
         parts |= {"numbers": drawn, "tensors": tensors_instead, "dtypes": dtypes}
-        parts["narrow settings"] = narrow
+        parts |= {"narrow settings": narrow, "NumPy numbers": numpy}
         parts |= {f"gradient of {name}": partial(slopes, name) for name in case.ranges}
         if "compile" not in case.exempt:
             parts["one graph"] = one_graph

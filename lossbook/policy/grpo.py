@@ -336,7 +336,7 @@ def _positive(name: str, value: float | Tensor, dtype: torch.dtype) -> float | T
         return value.to(dtype)
     if not value > 0:
         raise ValueError(f"expected {name} > 0, got {value}")
-    return value
+    return float(value)
 
 
 def _log(x: float | Tensor) -> float | Tensor:

@@ -207,4 +207,4 @@ def _setting(
         return value.to(dtype)
     if not holds(value):
         raise ValueError(f"expected {name} {condition}, got {value}")
-    return value
+    return float(value)

@@ -103,6 +103,7 @@ def orpo_loss(
     """
     wide = _check(chosen_log_probs, rejected_log_probs)
     _setting("lam", lam, ">= 0", lambda x: x >= 0)
+    lam = lam if isinstance(lam, Tensor) else float(lam)
 
     # log(1 + odds_r / odds_c) = log(1 + e^(r - c) (1 - P_c) / (1 - P_r)), of which log(1 - P_c) is
     # taken only behind, where P_c is not 1.

@@ -64,8 +64,9 @@ class _SmoothL1(torch.autograd.Function):
 
 def _in_betas(r: Tensor, beta: float | Tensor) -> Tensor:
     least = torch.finfo(r.dtype).tiny
-    if isinstance(beta, Tensor):
-        return (r / beta.clamp_min(least)).clamp(-1, 1)
+    if isinstance(beta, Tensor):  # A quotient that overflows has a nan slope in beta.
+        tail = r.abs() > beta
+        return torch.where(tail, r.sign(), r.where(~tail, 0) / beta.clamp_min(least))
     return (r / max(beta, least)).clamp(-1, 1)
 
 
