@@ -109,8 +109,8 @@ class Criterion(nn.Module):
             *inputs: The tensors that the loss takes.
             weights: Weight of each unreduced value, exactly of their shape; bool, integer or
                 floating. A weight of 0 removes its value, nan and inf included, and sends exactly
-                0 back into the loss, and to the weight. The loss's own backward may still make a nan
-                of that where an input is nan: replace such inputs before the call.
+                0 back into the loss and to the weight. The loss's own backward may still make a
+                nan of that where an input is nan: replace such inputs before the call.
             normalizer: What the mean divides by in place of the sum of the weights, positive: a
                 global count, when one mean is spread over several batches or devices.
             **named: Inputs by name.

@@ -535,3 +535,14 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
     for out in outputs:
         gradient = torch.tensor(json.loads(out), dtype=torch.float64)
         torch.testing.assert_close(gradient, expected)
+
+
+def test_a_module_may_ignore_labels_by_name():
+    class Module(torch.nn.Module):
+        def forward(self, scores, labels):
+            return cross_entropy(scores, labels)
+
+    criterion = Criterion(Module(), ignore_index=-100)
+    labels = torch.tensor([0, -100])
+    value = criterion(torch.zeros(2, 3), labels=labels)
+    assert value.item() == pytest.approx(math.log(3))

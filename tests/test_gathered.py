@@ -41,6 +41,11 @@ try:
     results["uneven"] = "no error"
 except ValueError as error:
     results["uneven"] = str(error)
+try:
+    gathered(torch.zeros(2, dtype=torch.float64 if rank else torch.float32))
+    results["mixed"] = "no error"
+except ValueError as error:
+    results["mixed"] = str(error)
 torch.save(results, f"{found}.{rank}")
 # DistributedDataParallel keeps the group's threads alive, even beyond destroy_process_group: an
 # interpreter that comes down around them may be aborted. So wait for the others, and go.
@@ -95,8 +100,9 @@ def test_several_processes_are_as_one(tmp_path, world):
             torch.testing.assert_close(value, right, rtol=1e-12, atol=0)
             for slope, expected in zip(slopes, right_slopes, strict=True):
                 torch.testing.assert_close(slope, expected, rtol=1e-9, atol=1e-12)
-        assert "expected rows of one shape on all processes" in found["uneven"]
+        assert "expected rows of one shape and dtype on all processes" in found["uneven"]
         assert "(2, 2)" in found["uneven"]
+        assert "torch.float64" in found["mixed"]
 
 
 def test_one_process_has_its_own_rows():
@@ -172,6 +178,6 @@ def test_the_gradient_of_own_rows_is_summed_over_all(group):
 @pytest.mark.parametrize("shapes", [[(2, 2), (2, 2), (1, 2)], [(1, 2), (2, 2), (2, 2)]])
 def test_other_shapes_raise_on_every_process(group, shapes):
     group.shapes = shapes
-    with pytest.raises(ValueError, match="expected rows of one shape on all processes") as caught:
+    with pytest.raises(ValueError, match="expected rows of one shape and dtype on all") as caught:
         gathered(torch.zeros(2, 2))
     assert str(shapes) in str(caught.value)

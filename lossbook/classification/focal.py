@@ -188,7 +188,10 @@ def sigmoid_focal_loss(
 
     wide = torch.promote_types(logits.dtype, torch.float32)
     x, y = logits.to(wide), targets.to(wide)
-    gamma, alpha = (x.to(wide) if isinstance(x, Tensor) else x for x in (gamma, alpha))
+    if isinstance(gamma, Tensor):
+        gamma = gamma.to(wide)
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(wide)
     learned = y.requires_grad or isinstance(gamma, Tensor) or isinstance(alpha, Tensor)
     if learned or not _in_reverse_mode(x, y):
         return _sides(x, y, gamma, alpha).to(logits.dtype)

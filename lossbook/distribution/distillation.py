@@ -30,7 +30,7 @@ def _formula(x: Tensor, q: Tensor, truth: Tensor, t: Any) -> tuple[Tensor, Tenso
 
 
 def _cooled(x: Tensor, t: float | Tensor) -> Tensor:
-    """x / t, in which a class that is ruled out, by -inf, has no slope in t."""
+    """Divide x by t, in which a class that is ruled out, by -inf, has no slope."""
     if not isinstance(t, Tensor):
         return x / t
     ruled_out = x.isneginf()

@@ -73,10 +73,7 @@ def contrastive_loss(
     wide = torch.promote_types(embeddings1.dtype, torch.float32)
     apart = embeddings1.to(wide) - embeddings2.to(wide)
     squares = (apart * apart).sum(1)
-    # Over the largest entry, so that squares neither overflow nor vanish. Equal points divide by
-    # infinity, which leaves 0 and stops the slope of the root, infinite there.
-    largest = apart.detach().abs().amax(1).clamp_max(torch.finfo(wide).max)
-    apart = apart / largest.where(largest > 0, torch.inf)[:, None]
-    distances = largest * (apart * apart).sum(1).clamp_min(1).sqrt()
+    # The root of 0 has an infinite slope, which no mask behind it stops.
+    distances = squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)
     losses = torch.where(is_same, squares, (margin - distances).clamp_min(0).square()) / 2
     return losses.to(embeddings1.dtype)

@@ -111,8 +111,8 @@ def clipped_value_loss(
         The loss of each state, shape `(*)`, in the dtype of `values`.
 
     Raises:
-        ValueError: If `values` or `old_values` is not floating, the shapes differ, or `epsilon` is a number that
-            is not positive or a tensor of another shape.
+        ValueError: If `values` or `old_values` is not floating, the shapes differ, or `epsilon` is
+            a number that is not positive or a tensor of another shape.
 
     Reference:
         Engstrom et al., "Implementation Matters in Deep Policy Gradients: A Case Study on PPO and
@@ -178,7 +178,8 @@ def negative_entropy(logits: Tensor) -> Tensor:
     others = gaps.neg().exp()
     share = others.sum(-1)
     surprise = (others * gaps.clamp_max(torch.finfo(wide).max)).sum(-1)  # 0 log 0 = 0.
-    return (0 - surprise / (1 + share) - share.log1p()).to(logits.dtype)
+    losses = 0 - surprise / (1 + share) - share.log1p()
+    return losses.to(logits.dtype)
 
 
 def _log(x: float | Tensor) -> float | Tensor:

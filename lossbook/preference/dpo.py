@@ -288,7 +288,7 @@ def _lead(
 
 
 def _scaled(beta: float | Tensor, lead: Tensor) -> Tensor:
-    """beta times the lead; at infinity, where the loss has its limit, without a slope in beta."""
+    """Multiply; an infinite lead, at which the loss has its limit, gives beta no slope."""
     if not isinstance(beta, Tensor):
         return beta * lead
     infinite = lead.isinf()

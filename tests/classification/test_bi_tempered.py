@@ -529,3 +529,14 @@ def test_a_class_ruled_out_at_a_high_temperature():
     p = tempered_softmax(logits, t=20.0)[0]
     torch.testing.assert_close(p[1:], torch.full((999,), 1 / 999))
     assert p[0].item() == 0
+
+
+def test_slope_by_t1_where_the_truth_is_cut_off():
+    # The loss is 1 / (1 - t1) there.
+    for dtype in (torch.float32, torch.float64):
+        t1 = torch.tensor(0.5, dtype=dtype, requires_grad=True)
+        logits = torch.tensor([[0.0, 10.0, 1.0]], dtype=dtype)
+        value = bi_tempered_loss(logits, torch.tensor([0]), t1=t1, t2=0.6)
+        assert value.item() == pytest.approx(2, rel=1e-6)
+        value.sum().backward()
+        assert t1.grad.item() == pytest.approx(4, rel=1e-6)

@@ -309,3 +309,12 @@ def test_more_classes_than_half_precision_counts():
     # float16 ends at 65504.
     loss = cross_entropy(torch.zeros(1, 70_000).half(), integer([0]))
     assert loss.item() == pytest.approx(math.log(70_000), rel=1e-3)
+
+
+def test_soft_targets_keep_the_digits_of_a_certain_class():
+    logits = torch.tensor([[17.0, 0.0]], requires_grad=True)
+    value = cross_entropy(logits, torch.tensor([[1.0, 0.0]]))
+    exact = math.log1p(math.exp(-17))
+    assert value.item() == pytest.approx(exact, rel=1e-6)
+    value.sum().backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[-exact, exact]]), rtol=1e-6, atol=0)

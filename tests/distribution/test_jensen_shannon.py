@@ -373,3 +373,12 @@ def test_a_nan_is_hidden_neither_from_the_value_nor_from_the_slopes(side):
     loss = generalized_jsd(*inputs)
     assert loss.isnan().all()
     assert all(slope.isnan().all() for slope in torch.autograd.grad(loss.sum(), inputs))
+
+
+def test_an_offset_of_one_of_them_changes_nothing():
+    exact = 0.7390446  # Of logits (0, -inf, -inf) and (0.3, 1.1, -0.2).
+    for offset in (1e4, 1e6, 1e10):
+        value = total_variation_distance(
+            torch.tensor([[offset, 0.0, 0.3]]), torch.tensor([[0.3, 1.1, -0.2]])
+        )
+        assert abs(value.item() - exact) < 2e-7

@@ -393,3 +393,15 @@ def test_autocast_rounds_no_logits():
     with torch.autocast("cpu", torch.bfloat16):
         losses = sphereface_loss(x, w, y)
     assert losses.equal(sphereface_loss(x, w, y))
+
+
+def test_second_slope_at_a_zero_vector_is_a_number():
+    x = torch.eye(3, 4)
+    x[1] = 0
+    x.requires_grad_()
+    prototypes, labels = torch.ones(3, 4).cumsum(1), torch.arange(3)
+    for function in (arcface_loss, sphereface_loss):
+        (slope,) = torch.autograd.grad(function(x, prototypes, labels).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        assert slope.isfinite().all()
+        assert second.isfinite().all()

@@ -320,3 +320,22 @@ def test_autocast_rounds_no_cosine():
         with torch.autocast("cpu", torch.bfloat16):
             rounded = loss(x, w, b)
         assert torch.allclose(rounded, loss(x, w, b), rtol=1e-5)
+
+
+def test_the_largest_embeddings_have_directions():
+    x = torch.tensor([[[1.0, 2.0], [2.0, 1.0], [2.0, 2.0]], [[-1.0, 2.0], [-2.0, 2.0], [0.0, 2.0]]])
+    for function in (ge2e_softmax_loss, ge2e_contrast_loss):
+        values = function(x * 1.5e38, 10.0, -5.0)
+        torch.testing.assert_close(values, function(x, 10.0, -5.0))
+
+
+def test_second_slope_at_a_zero_vector_is_a_number():
+    x = torch.ones(2, 2, 3).cumsum(2)
+    x[0, 1] = 0
+    x.requires_grad_()
+    for function in (ge2e_softmax_loss, ge2e_contrast_loss):
+        value = function(x, 10.0, -5.0).sum()
+        (slope,) = torch.autograd.grad(value, x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        assert slope.isfinite().all()
+        assert second.isfinite().all()

@@ -312,3 +312,15 @@ def test_wider_second_views_are_not_rounded_first():
     x, y = torch.tensor([[0.0, 1.0], [0.0, -1.0]]), torch.tensor([[1.0, 0.1], [1.0, 0.1001]])
     exact = nt_xent(x.double(), y.double(), temperature=0.001)
     assert torch.allclose(nt_xent(x.half(), y, temperature=0.001).double(), exact, rtol=2e-3)
+
+
+def test_second_slope_at_a_zero_vector_is_a_number():
+    x = torch.eye(3, 4)
+    x[1] = 0
+    x.requires_grad_()
+    keys = torch.ones(3, 4).cumsum(1)
+    for function in (info_nce, nt_xent):
+        (slope,) = torch.autograd.grad(function(x, keys).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        assert slope.isfinite().all()
+        assert second.isfinite().all()

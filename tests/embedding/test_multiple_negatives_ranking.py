@@ -220,3 +220,16 @@ def test_a_certain_answer_keeps_its_digits():
     x = torch.eye(2)
     losses = multiple_negatives_ranking_loss(x, x, scale=25.0)
     assert losses.tolist() == pytest.approx([math.exp(-25)] * 2, rel=1e-4)
+
+
+def test_second_slope_at_a_zero_vector_is_a_number():
+    x = torch.eye(3, 4)
+    x[1] = 0
+    x.requires_grad_()
+    keys = torch.ones(3, 4).cumsum(1)
+    (slope,) = torch.autograd.grad(
+        multiple_negatives_ranking_loss(x, keys).sum(), x, create_graph=True
+    )
+    (second,) = torch.autograd.grad(slope.square().sum(), x)
+    assert slope.isfinite().all()
+    assert second.isfinite().all()

@@ -364,3 +364,12 @@ def test_a_row_that_is_nan_is_seen_by_all_that_compare_with_it():
         bad = x.clone()
         bad[row] = math.nan
         assert batch_hard_triplet_loss(bad, labels).isnan().all()
+
+
+def test_hardest_at_any_scale():
+    labels = torch.tensor([0, 0, 1])
+    for scale in (1e-30, 1e-25, 1e18, 1e30):
+        points = torch.tensor([[1.0], [2.0], [2.5]]) * scale
+        values = batch_hard_triplet_loss(points, labels, margin=0.0)
+        expected = torch.tensor([0.0, 0.5, 0.0]) * scale
+        torch.testing.assert_close(values, expected, rtol=1e-5, atol=0)

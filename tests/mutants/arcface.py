@@ -38,7 +38,7 @@ MUTANTS = edits(
                 "own).sum(1).clamp(1e-7 - 1, 1 - 1e-7)",
                 "value",
             ),
-            ("a zero vector stands nowhere", "(sines != 0), 1", "(sines != 0), 0", "value"),
+            ("a zero vector stands nowhere", ".masked_fill(zero, 1)", "", "value"),
             (
                 "an arc cosine whose slope is infinite",
                 "- margin.sin() * sines",
@@ -46,8 +46,14 @@ MUTANTS = edits(
                 "extremes",
             ),
             (
+                "a nan second slope at a zero vector",
+                ".masked_fill(zero[:, None], 1)",
+                "",
+                "test_second_slope_at_a_zero_vector_is_a_number",
+            ),
+            (
                 "a sine from 1 - cos^2",
-                "torch.linalg.vector_norm(x - cosines[:, None] * own, dim=1)",
+                "torch.linalg.vector_norm(across, dim=1)",
                 "(1 - cosines**2).clamp_min(1e-20).sqrt()",
                 "test_the_slope_in_the_angle_is_exact",
             ),
@@ -94,7 +100,7 @@ MUTANTS = edits(
             ("the true logit of length 1", "(units * x).sum(1) * psi", "psi", "value"),
             ("prototypes as long as they are", "weights.T) / lengths", "weights.T)", "value"),
             ("margin at most 4", "range(margin - 1)", "range(min(margin, 4) - 1)", "relations"),
-            ("a cosine beyond 1", "own).sum(1).clamp(-1, 1)", "own).sum(1)", "value"),
+            ("a cosine beyond 1", "cosines.clamp(-1, 1)", "cosines", "value"),
             (
                 "the slope of the arc cosine",
                 "* multiple - 2",

@@ -1,7 +1,7 @@
 from tests.mutants import edits
 
 SHAPES = "distance_maps.shape != probabilities.shape"
-NEAREST = "(step * (places - nearest)).square() + squares.gather(-1, nearest)"
+NEAREST = "(step * (places - nearest).to(squares.dtype)).square() + squares.gather(-1, nearest)"
 MEAN = ".mean(2)"
 PRODUCT = "probabilities.to(wide) * distance_maps.to(wide)"
 INSIDE = "torch.where(masks, 1 - distances, distances)"

@@ -2,7 +2,7 @@ from tests.mutants import edits
 
 X = "x, epsilon = logits.to(wide)"
 MIX = "(1 - epsilon) * losses + epsilon * uniform"
-RULED = ".masked_fill((targets == 0) & log_p.isneginf(), 0)"
+RULED = ".masked_fill((targets == 0) & gaps.isposinf(), 0)"
 
 MUTANTS = edits(
     "lossbook.classification.cross_entropy",
@@ -42,9 +42,21 @@ MUTANTS = edits(
             ),
             (
                 "classes on the last axis",
-                "log_p = x.log_softmax(1)",
-                "log_p = x.log_softmax(-1)",
+                "scatter(1, best, math.inf).neg().exp().sum(1)",
+                "scatter(1, best, math.inf).neg().exp().sum(-1)",
                 "value",
+            ),
+            (
+                "no digits of soft targets",
+                "log_sum = gaps.scatter(1, best, math.inf).neg().exp().sum(1).log1p()",
+                "log_sum = gaps.neg().exp().sum(1).log()",
+                "test_soft_targets_keep_the_digits_of_a_certain_class",
+            ),
+            (
+                "a NumPy number that is none",
+                "else float(epsilon)",
+                "else epsilon",
+                "settings",
             ),
             (
                 "labels read along the last axis",
@@ -103,7 +115,7 @@ MUTANTS = edits(
             (
                 "whatever is ruled out is free",
                 RULED,
-                ".masked_fill(log_p.isneginf(), 0)",
+                ".masked_fill(gaps.isposinf(), 0)",
                 "test_ruled_out_class_with_target_mass_costs_infinity",
             ),
             (

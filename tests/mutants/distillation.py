@@ -41,7 +41,7 @@ MUTANTS = edits(
             ),
             (
                 "only the student is softened",
-                "(teacher_logits.detach().to(wide) / temperature)",
+                "_cooled(teacher_logits.detach().to(wide), temperature)",
                 "teacher_logits.detach().to(wide)",
                 "value",
             ),
@@ -137,9 +137,15 @@ MUTANTS = edits(
             ),
             (
                 "no slope of the soft term, in time",
-                "_surprises(x / t)",
-                "_surprises(x.detach() / t)",
+                "_surprises(_cooled(x, t))",
+                "_surprises(_cooled(x.detach(), t))",
                 "second gradient",
+            ),
+            (
+                "a nan slope in T of a class that is ruled out",
+                "x.masked_fill(ruled_out, 0) / t",
+                "x / t",
+                "infinite",
             ),
             ("a learned T stays", "t**2 * (q", "float(t) ** 2 * (q", "settings"),
             (

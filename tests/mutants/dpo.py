@@ -1,22 +1,40 @@
 from tests.mutants import edits
 
+OVER_TIME = "rivals.logsumexp(1, keepdim=True)[..., :1].expand_as(own)"
+
 MUTANTS = edits(
     "lossbook.preference.dpo",
     {
         "sequence_log_probs": [
-            ("the mask inverted", "log_p.masked_fill(~mask", "log_p.masked_fill(mask", "value"),
+            (
+                "the mask inverted",
+                "surprises.masked_fill(~mask",
+                "surprises.masked_fill(mask",
+                "value",
+            ),
             ("an average by default", "average: bool = False", "average: bool = True", "value"),
             ("averaged over padding", "mask.sum(1).clamp_min(1)", "mask.shape[1]", "value"),
-            ("prompt and padding count", "log_p.masked_fill(~mask, 0)", "log_p", "value"),
-            ("shifted inside", "where(mask, 0).uns", "where(mask, 0).roll(-1, 1).uns", "value"),
-            ("a softmax over time", "log_softmax(2)", "log_softmax(1)", "value"),
+            ("prompt and padding count", "surprises.masked_fill(~mask, 0)", "surprises", "value"),
+            (
+                "shifted inside",
+                "labels.where(mask, 0)",
+                "labels.where(mask, 0).roll(-1, 1)",
+                "value",
+            ),
+            ("a softmax over time", "rivals.logsumexp(2, keepdim=True)", OVER_TIME, "value"),
             ("0 / 0 where nothing is left", ".clamp_min(1)", "", "value"),
+            (
+                "no digits of a certain token",
+                "softplus(rivals, threshold=40)",
+                "-(-rivals.exp().add(1).log())",
+                "test_a_token_that_is_nearly_certain_keeps_its_digits",
+            ),
             ("a loss: its sign", "return sums", "return -sums", "value"),
             ("-100 is looked up", "labels.where(mask, 0)", "labels", "value"),
             (
                 "token 0 taken for padding",
-                "log_p.masked_fill(~mask,",
-                "log_p.masked_fill(~mask | (labels == 0),",
+                "surprises.masked_fill(~mask,",
+                "surprises.masked_fill(~mask | (labels == 0),",
                 "value",
             ),
             (
@@ -33,14 +51,14 @@ MUTANTS = edits(
             ),
             (
                 "one by one in bfloat16",
-                "log_p.masked_fill(~mask, 0).sum(1)",
-                "sum(log_p.masked_fill(~mask, 0).to(logits.dtype).unbind(1))",
+                "surprises.masked_fill(~mask, 0).sum(1)",
+                "sum(surprises.masked_fill(~mask, 0).to(logits.dtype).unbind(1))",
                 "test_many_tokens_are_summed_in_float32",
             ),
             (
                 "a softmax over time of two tokens",
-                "log_softmax(2)",
-                "log_softmax(2 if logits.shape[2] != 2 else 1)",
+                "rivals.logsumexp(2, keepdim=True)",
+                f"({OVER_TIME} if logits.shape[2] == 2 else rivals.logsumexp(2, keepdim=True))",
                 "shapes",
                 "two classes",
             ),
@@ -111,8 +129,21 @@ MUTANTS = edits(
                 "rejected.detach().to(wide) -",
                 "gradient",
             ),
-            ("beta at most 1", "beta * _lead", "min(beta, 1) * _lead", "settings", "setting"),
-            ("beta learns nothing", "beta * _lead", "float(beta) * _lead", "settings"),
+            (
+                "beta at most 1",
+                "-_scaled(beta, lead)",
+                "-_scaled(min(beta, 1), lead)",
+                "settings",
+                "setting",
+            ),
+            (
+                "beta learns nothing",
+                "-_scaled(beta, lead)",
+                "-_scaled(float(beta), lead)",
+                "settings",
+            ),
+            ("a nan slope in beta", "lead.where(~infinite, 0)", "lead", "infinite"),
+            ("beta of few digits", "return value.to(dtype)", "return value", "settings"),
             ("a tensor of two betas", "if value.dim()", "if value.dim() > 1", "settings"),
             ("shapes that broadcast", "x.shape != first.shape", "0", "errors"),
             ("beta 0", '"> 0", lambda x: x > 0', '"> 0", lambda x: x >= 0', "errors"),
@@ -183,10 +214,15 @@ MUTANTS = edits(
                 "softplus((1 - 2 * good) * surplus)",
                 "value",
             ),
-            ("kl added", "(ratios - kl", "(ratios + kl", "value"),
+            ("kl added", "ratios - kl", "ratios + kl", "value"),
             ("kl may be negative", ".clamp_min(0)", "", "value"),
-            ("no kl", "(ratios - kl.detach().to(wide).clamp_min(0))", "ratios", "value"),
-            ("beta not on kl", "beta * (ratios - kl", "(beta * ratios - kl", "value"),
+            ("no kl", "ratios - kl.detach().to(wide).clamp_min(0)", "ratios", "value"),
+            (
+                "beta not on kl",
+                "_scaled(beta, ratios - kl",
+                "_scaled(1.0, beta * ratios - kl",
+                "value",
+            ),
             (
                 "one weight for both",
                 "= desirable_weight * good",
@@ -214,7 +250,12 @@ MUTANTS = edits(
                 "settings",
                 "setting",
             ),
-            ("beta at least 0.1", "beta * (ratios", "max(beta, 0.1) * (ratios", "settings"),
+            (
+                "beta at least 0.1",
+                "_scaled(beta, ratios",
+                "_scaled(max(beta, 0.1), ratios",
+                "settings",
+            ),
             ("kl of each answer", "kl.dim() or ", "", "errors"),
             ("answers marked by 0 and 1", "is_desirable.dtype != torch.bool or ", "", "errors"),
             (

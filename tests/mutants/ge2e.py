@@ -29,9 +29,15 @@ SCORES = [
     ("squares overflow", "x = x / largest.where(largest > 0, torch.inf)", "pass", "value"),
     (
         "a slope at a zero vector",
-        "torch.inf)\n    length",
-        "1)\n    length",
+        "largest.where(largest > 0, torch.inf)",
+        "largest.where(largest > 0, 1)",
         "test_a_zero_utterance_counts_in_its_centroid",
+    ),
+    (
+        "sums that overflow",
+        "embeddings.to(wide) / shape[1]",
+        "embeddings.to(wide)",
+        "test_the_largest_embeddings_have_directions",
     ),
     ("the scale squared", "scale * cosines", "scale**2 * cosines", "value"),
     (

@@ -47,7 +47,12 @@ SHARED = [
         "test_a_zero_vector_moves_nowhere",
     ),
     ("short vectors stay short", "x = x / largest.where(largest > 0, torch.inf)", "pass", "value"),
-    ("lengths without a slope", "x / length", "x / length.detach()", "gradient"),
+    (
+        "lengths without a slope",
+        ".clamp_min(1).sqrt()",
+        ".clamp_min(1).sqrt().detach()",
+        "gradient",
+    ),
     ("times the temperature", "(x / temperature)", "(x * temperature)", "value"),
     (
         "a temperature of 1 at most",

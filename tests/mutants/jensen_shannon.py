@@ -164,9 +164,15 @@ MUTANTS = edits(
             ),
             (
                 "a gap of rounded numbers",
-                "(logits - target_logits).sub_(top_x - top_y)",
-                "(logits - top_x) - (target_logits - top_y)",
+                "torch.where(is_small, across.sub_(top_x - top_y), low_x.sub_(low_y))",
+                "low_x.sub_(low_y)",
                 "next to the optimum",
+            ),
+            (
+                "a gap that drowns in an offset",
+                "torch.where(is_small, across.sub_(top_x - top_y), low_x.sub_(low_y))",
+                "across.sub_(top_x - top_y)",
+                "test_an_offset_of_one_of_them_changes_nothing",
             ),
             ("a gap of the logits alone", ".sub_(top_x - top_y)", "", "value"),
             ("nan where both rule a class out", ".nan_to_num_(0)  # What", "  # What", "infinite"),

@@ -1,6 +1,6 @@
 from tests.mutants import edits
 
-UNIT = "x / length.clamp_min(1)"
+UNIT = "x / (x * x).sum(1, keepdim=True).clamp_min(1).sqrt()"
 LOSSES = "-torch.nn.functional.logsigmoid(own - rivals.logsumexp(1))"
 
 MUTANTS = edits(
@@ -78,7 +78,7 @@ MUTANTS = edits(
                 "negatives.detach().to(wide)",
                 "gradient",
             ),
-            ("lengths detached", UNIT, "x / length.clamp_min(1).detach()", "gradient"),
+            ("lengths detached", UNIT, f"{UNIT}.detach()", "gradient"),
             (
                 "nan at a zero vector",
                 "largest.where(largest > 0, torch.inf)",

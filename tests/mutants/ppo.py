@@ -2,10 +2,11 @@ from tests.mutants import edits
 
 CHOICE = "torch.where(gain >= 0, high, low)"
 LOG_RATIO = "log_probs.to(wide) - old_log_probs.detach().to(wide)"
-ABOVE_0 = '> 0", lambda x: x > 0)'
+ABOVE_0 = '> 0", lambda x: x > 0,'
 CRITIC = "torch.where(error.abs() >= cut.abs(), error, cut).square() / 2"
 CLIPPED = "new.clamp(old - epsilon, old + epsilon)"
-ENTROPY = "(log_p.exp() * log_p.clamp_min(torch.finfo(wide).min)).sum(-1)"
+ENTROPY = "0 - surprise / (1 + share) - share.log1p()"
+LOG_P = "x.log_softmax(-1)"
 
 MUTANTS = edits(
     "lossbook.policy.ppo",
@@ -88,10 +89,17 @@ MUTANTS = edits(
             ),
             (
                 "the log of a tensor below 0",
-                "x.clamp_min(0).log()",
-                "x.log()",
+                ".where(x > 0, -math.inf)",
+                "",
                 "test_an_epsilon_above_1_leaves_the_ratio_below",
             ),
+            (
+                "a nan slope in an epsilon of 1",
+                "x.where(x > 0, 1).log()",
+                "x.clamp_min(0).log()",
+                "settings",
+            ),
+            ("an epsilon of few digits", "return value.to(dtype)", "return value", "settings"),
             ("float32 from half precision", ").to(log_probs.dtype)", ")", "float16", "dtype"),
             ("in half precision", "wide = torch", "wide = log_probs.dtype or torch", "float16"),
             (
@@ -171,55 +179,66 @@ MUTANTS = edits(
             ("squares in half precision", "wide = torch", "wide = values.dtype or torch", "dtypes"),
             ("returns of (N,) broadcast", ", returns=returns)", ")", "errors"),
             ("old values unchecked", "old_values=old_values, ", "", "errors"),
-            ("an epsilon of 0", ABOVE_0, '> 0", lambda x: x >= 0)', "errors"),
-            ("nan as epsilon", ABOVE_0, '> 0", lambda x: not x <= 0)', "errors"),
+            ("an epsilon of 0", ABOVE_0, '> 0", lambda x: x >= 0,', "errors"),
+            ("nan as epsilon", ABOVE_0, '> 0", lambda x: not x <= 0,', "errors"),
         ],
         "negative_entropy": [
-            ("the entropy", ENTROPY, "-" + ENTROPY, "value"),
-            ("0 times -inf", "log_p.clamp_min(torch.finfo(wide).min)", "log_p", "value"),
+            ("the entropy", ENTROPY, f"-({ENTROPY})", "value"),
+            ("0 times -inf", "gaps.clamp_max(torch.finfo(wide).max)", "gaps", "value"),
             (
                 "nan_to_num mends the value alone",
                 ENTROPY,
-                "(log_p.exp() * log_p).nan_to_num(0).sum(-1)",
+                f"({LOG_P}.exp() * {LOG_P}).nan_to_num(0).sum(-1)",
                 "test_forbidden_actions_have_no_slope",
             ),
             (
                 "the logarithm of a softmax that underflows",
-                "log_p = logits.to(wide).log_softmax(-1)",
-                "log_p = logits.to(wide).softmax(-1).log()",
+                ENTROPY,
+                "(x.softmax(-1) * x.softmax(-1).log()).sum(-1)",
                 "gradient",
             ),
             (
                 "1e-3 in the logarithm",
                 ENTROPY,
-                "(log_p.exp() * (log_p.exp() + 1e-3).log()).sum(-1)",
+                "(x.softmax(-1) * (x.softmax(-1) + 1e-3).log()).sum(-1)",
                 "value",
             ),
-            ("averaged over the actions", ENTROPY, f"{ENTROPY} / logits.shape[-1]", "value"),
-            ("in bits", ENTROPY, f"{ENTROPY} / math.log(2)", "value"),
-            ("cross entropy with equal actions", ENTROPY, "log_p.mean(-1)", "value"),
-            ("the surprise of the likeliest action", ENTROPY, "log_p.amax(-1)", "value"),
-            ("the index of collision: log of a sum", ENTROPY, "(2 * log_p).logsumexp(-1)", "value"),
-            ("actions on dimension 1", "log_softmax(-1)", "log_softmax(1)", "value"),
+            ("averaged over the actions", ENTROPY, f"({ENTROPY}) / logits.shape[-1]", "value"),
+            ("in bits", ENTROPY, f"({ENTROPY}) / math.log(2)", "value"),
+            ("cross entropy with equal actions", ENTROPY, f"{LOG_P}.mean(-1)", "value"),
+            ("the surprise of the likeliest action", ENTROPY, f"{LOG_P}.amax(-1)", "value"),
+            (
+                "the index of collision: log of a sum",
+                ENTROPY,
+                f"(2 * {LOG_P}).logsumexp(-1)",
+                "value",
+            ),
+            ("actions on dimension 1", "x.argmax(-1", "x.argmax(0", "value"),
             (
                 "two actions as one",
                 ENTROPY,
-                f"{ENTROPY} / (2 if logits.shape[-1] == 2 else 1)",
+                f"({ENTROPY}) / (2 if logits.shape[-1] == 2 else 1)",
                 "shapes",
                 "two classes",
+            ),
+            (
+                "no digits of a certain action",
+                ENTROPY,
+                f"({LOG_P}.exp() * {LOG_P}.clamp_min(-1e4)).sum(-1)",
+                "test_a_certain_action_keeps_its_digits",
             ),
             ("float64 cut to float32", "wide = torch", "wide = torch.float32 or torch", "value"),
             (
                 "its weights detached: no slope on average",
-                "(log_p.exp() *",
-                "(log_p.exp().detach() *",
+                "(others *",
+                "(others.detach() *",
                 "gradient",
             ),
             (
                 "its logarithm detached",
-                "log_p.clamp_min",
-                "log_p.detach().clamp_min",
-                "second gradient",
+                "gaps.clamp_max",
+                "gaps.detach().clamp_max",
+                "gradient",
             ),
             (
                 "float32 from half precision",

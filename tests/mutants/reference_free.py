@@ -1,7 +1,7 @@
 from tests.mutants import edits
 
-GAP = "(rejected_log_probs.to(wide) - chosen_log_probs.to(wide))"
-LEAD = f"beta * {GAP} + gamma"
+GAP = "rejected_log_probs.to(wide) - chosen_log_probs.to(wide)"
+LEAD = f"_scaled(beta, {GAP}) + gamma"
 LAG = "softplus(lag, threshold=40)"
 ORPO = "lam * odds - c"
 PAIRS = [
@@ -33,7 +33,7 @@ MUTANTS = edits(
     {
         "simpo_loss": [
             *PAIRS,
-            ("chosen and rejected exchanged", GAP, f"-{GAP}", "value"),
+            ("chosen and rejected exchanged", GAP, f"-({GAP})", "value"),
             ("gamma inside of beta", LEAD, f"beta * ({GAP} + gamma)", "value"),
             (
                 "gamma taken for the ratio gamma / beta",
@@ -66,7 +66,13 @@ MUTANTS = edits(
                 "settings",
                 "setting",
             ),
-            ("beta at most 9", "beta * (", "min(beta, 9.0) * (", "settings", "setting"),
+            (
+                "beta at most 9",
+                "_scaled(beta, rej",
+                "_scaled(min(beta, 9.0), rej",
+                "settings",
+                "setting",
+            ),
             (
                 "-0.0 for a sure lead",
                 LAG,
@@ -75,8 +81,8 @@ MUTANTS = edits(
             ),
             (
                 "the rejected answer detached",
-                "(rejected_log_probs.to",
-                "(rejected_log_probs.detach().to",
+                "_scaled(beta, rejected_log_probs.to",
+                "_scaled(beta, rejected_log_probs.detach().to",
                 "gradient",
             ),
             ("a beta of 0", "lambda x: x > 0", "lambda x: x >= 0", "errors"),

@@ -80,7 +80,7 @@ MUTANTS = edits(
                 "value",
             ),
             ("the anchor as its negative", "found.masked_fill(same, torch.inf)", "found", "value"),
-            ("distances squared", ".sqrt().where", ".where", "value"),
+            ("distances squared", ".clamp_min(1).sqrt()", ".clamp_min(1)", "value"),
             (
                 "positive and negative exchanged",
                 "_distance(x, positives) - _distance(x, negatives)",
@@ -109,9 +109,15 @@ MUTANTS = edits(
                 "value",
             ),
             (
+                "a search among squares that vanish",
+                "points / largest.where(largest > 0, 1)",
+                "points",
+                "test_hardest_at_any_scale",
+            ),
+            (
                 "a root with an epsilon",
-                "squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)",
-                "(squares + 1e-8).sqrt()",
+                ".clamp_min(1).sqrt()",
+                ".add(1e-8).sqrt()",
                 "value",
             ),
             (
@@ -123,14 +129,14 @@ MUTANTS = edits(
             ),
             (
                 "a nan taken for 0",
-                "squares.where(squares != 0, 1).sqrt().where(squares != 0, 0)",
-                "squares.where(squares > 0, 1).sqrt().where(squares > 0, 0)",
+                "apart = x - y",
+                "apart = (x - y).nan_to_num(0)",
                 "test_a_row_that_is_nan_is_seen_by_all_that_compare_with_it",
             ),
             (
                 "a nan slope at distance 0",
-                "squares.where(squares != 0, 1).sqrt()",
-                "squares.sqrt()",
+                "largest.where(largest > 0, torch.inf)[:, None]",
+                "largest[:, None]",
                 "extremes",
             ),
             (

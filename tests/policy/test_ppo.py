@@ -170,7 +170,7 @@ def cases():
             inputs=(tokens, one_for_all),
             reference=equation,
             settings=({}, {"epsilon_high": 0.28}, {"epsilon": 0.25, "dual_clip": 3.0}),
-            ranges={"epsilon": (0.02, 0.6), "epsilon_high": (0.02, 0.8), "dual_clip": (1.9, 6.0)},
+            ranges={"epsilon": (0.02, 1.0), "epsilon_high": (0.02, 0.8), "dual_clip": (1.9, 6.0)},
             detached=(1, 2),
             domains={0: (-20.0, 0.0), 1: (-20.0, 0.0), 2: (-100.0, 100.0)},
             adversarial=FAR,
@@ -432,3 +432,15 @@ def test_the_vocabulary_is_last_in_every_rank():
 def test_integer_advantages_are_numbers():
     x, old = real([0.1, -0.3]), real([0.0, 0.0])
     assert ppo_clip_loss(x, old, integer([1, -1])).equal(ppo_clip_loss(x, old, real([1, -1])))
+
+
+def test_a_certain_action_keeps_its_digits():
+    value = negative_entropy(torch.tensor([[17.0, 0.0]])).item()
+    p = math.exp(-17) / (1 + math.exp(-17))
+    assert value == pytest.approx(p * math.log(p) + (1 - p) * math.log1p(-p), rel=1e-5)
+
+
+def test_old_values_are_floating():
+    one = torch.ones(1)
+    with pytest.raises(ValueError, match=r"floating old_values, got torch\.int64"):
+        clipped_value_loss(one, one.long(), one)

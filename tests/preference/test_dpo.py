@@ -308,6 +308,17 @@ def cases():
         ),
         Case(
             loss=dpo_loss,
+            infinite={
+                "one answer ruled out": (
+                    (
+                        real([-1.0, -INF]),
+                        real([-INF, -1.0]),
+                        real([-1.0, -1.0]),
+                        real([-2.0, -2.0]),
+                    ),
+                    [0.0, INF],
+                ),
+            },
             reference=dpo,
             settings=({}, {"beta": 0.5}, {"label_smoothing": 0.1}),
             ranges={"beta": (0.01, 2.0), "label_smoothing": (0.0, 0.45)},
@@ -396,6 +407,12 @@ def cases():
         ),
         Case(
             loss=kto_loss,
+            infinite={
+                "answers ruled out": (
+                    (real([-INF, -INF]), real([-1.0, -1.0]), keep([True, False])[0], real(0.0)),
+                    [1.0, 0.0],
+                ),
+            },
             inputs=unpaired,
             reference=kto,
             settings=({}, {"beta": 0.5, "desirable_weight": 1.5, "undesirable_weight": 0.5}),
@@ -600,3 +617,9 @@ def test_recipes_of_one_line():
         (1 - 0.1 * lead_of(c, r, a, b)).clamp_min(0),
     )
     torch.testing.assert_close(dpo_loss(c, r, 0 * a, 0 * b), -F.logsigmoid(0.1 * c - 0.1 * r))
+
+
+def test_a_token_that_is_nearly_certain_keeps_its_digits():
+    logits = torch.tensor([[[17.5, 0.0, 0.0]]])
+    value = sequence_log_probs(logits, torch.tensor([[0]]), torch.tensor([[True]]))
+    assert value.item() == pytest.approx(-math.log1p(2 * math.exp(-17.5)), rel=1e-5)

@@ -94,6 +94,9 @@ def cases():
     return [
         Case(
             loss=simpo_loss,
+            infinite={
+                "one answer ruled out": ((real([-1.0, -INF]), real([-INF, -1.0])), [0.0, INF]),
+            },
             inputs=(pairs, vectors),
             reference=simpo,
             settings=({}, {"gamma": 1.0}, {"beta": 1.0, "gamma": 0.0}),

@@ -208,3 +208,12 @@ def test_half_precision_keeps_what_is_left_of_the_margin():
 def test_a_pair_in_order_costs_plain_zero():
     loss = margin_ranking_loss(real([3.0]), real([0.0]), real([1.0]), margin=1.0)
     assert str(loss.item()) == "0.0"
+
+
+def test_a_lead_past_the_largest_number_costs_nothing():
+    most = torch.finfo(torch.float32).max
+    x = torch.tensor([most]).requires_grad_()
+    value = margin_ranking_loss(x, torch.tensor([-most]), torch.ones(1), margin=1.0)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert value.item() == 0
+    assert slope.item() == 0

@@ -252,3 +252,10 @@ def test_a_learned_delta_below_half_precision():
     x = torch.tensor([6e4]).half()
     loss = huber_loss(x, torch.zeros_like(x), delta=torch.tensor(1e-9))
     assert loss.item() == pytest.approx(6e-5, rel=1e-2)
+
+
+def test_a_learned_beta_has_a_slope_where_the_quotient_overflows():
+    for residual in (1e38, math.inf):
+        beta = torch.tensor(0.1, requires_grad=True)
+        smooth_l1_loss(torch.tensor([residual]), torch.zeros(1), beta=beta).sum().backward()
+        assert beta.grad.item() == -0.5

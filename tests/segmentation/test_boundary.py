@@ -372,3 +372,16 @@ def test_masks_without_pixels_have_an_empty_map():
     for shape in ((1, 2, 0, 3), (1, 2, 3, 0), (0, 2, 3, 3), (1, 2, 2, 0, 3)):
         found = signed_distance_map(torch.zeros(shape, dtype=torch.bool))
         assert (tuple(found.shape), found.dtype) == (shape, torch.float32)
+
+
+def test_the_default_dtype_changes_nothing():
+    masks = torch.zeros(1, 1, 9, 7, dtype=torch.bool)
+    masks[..., 2:5, 3:6] = True
+    expected = signed_distance_map(masks)
+    default = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float64, torch.bfloat16):
+            torch.set_default_dtype(dtype)
+            assert torch.equal(signed_distance_map(masks), expected)
+    finally:
+        torch.set_default_dtype(default)
