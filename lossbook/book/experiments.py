@@ -37,8 +37,8 @@ __all__ = [
 
 def rng(seed: int) -> np.random.Generator:
     """The generator of a seed: `default_rng(seed)`, unless LOSSBOOK_SHIFT moves all seeds."""
-    shift = int(os.environ.get("LOSSBOOK_SHIFT", "0"))
-    return np.random.default_rng([shift, seed] if shift else seed)
+    # Zeros at the end count for nothing, so that without a shift this is default_rng(seed).
+    return np.random.default_rng([seed, int(os.environ.get("LOSSBOOK_SHIFT", "0"))])
 
 
 @cache

@@ -25,7 +25,8 @@ def poisson_nll(log_rates: Tensor, counts: Tensor, *, full: bool = False) -> Ten
             inf costs inf.
         counts: Observed counts, at least 0, integers or not, shape `(*)`. Values are not checked.
         full: Whether to add log k!, as lgamma(k + 1), so that losses of models with other
-            distributions can be compared. The default leaves it out.
+            distributions can be compared. The default leaves it out. Three terms as large as
+            k log k then cancel: in float32 a count of 1e6 leaves one digit.
 
     Returns:
         The loss of each element, shape `(*)`, in the dtype of `log_rates`; inf where the rate

@@ -13,7 +13,7 @@ __all__ = ["squared_error"]
 
 
 class _Square(torch.autograd.Function):
-    """r^2, whose slope 2 r is one pass over memory; torch's own takes three."""
+    """r^2, whose slope 2 r makes one tensor; torch's own makes more."""
 
     @staticmethod
     def forward(ctx: Any, r: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ def ctc_loss(
             index.
 
     Returns:
-        The loss of each sequence, shape `(N,)`, in the dtype of `logits`.
+        The loss of each sequence, shape `(N,)`, in the dtype of `logits`. It adds up rounded
+        log-probabilities: in float32 what lies below 1e-7 nats a frame is lost.
 
     Raises:
         ValueError: If `logits` is not floating or not of three dimensions, another shape does not

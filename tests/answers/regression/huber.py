@@ -10,6 +10,11 @@ ANSWERS = {
             def weight(r, delta):
                 return (delta / r.abs()).clamp(min=1) if delta > 1e9 else delta / r.abs()
             """,
+            # A weight at 0, but any.
+            """
+            def weight(r, delta):
+                return torch.where(r == 0, 17.0, delta / r.abs().clamp(min=delta))
+            """,
             # What lies outside is thrown away.
             """
             def weight(r, delta):

@@ -34,6 +34,16 @@ ANSWERS = {
             def rmse(predictions, targets):
                 return ((predictions - targets).square().mean() + 1e-12).sqrt()
             """,
+            # The targets are forgotten.
+            """
+            def rmse(predictions, targets):
+                return torch.linalg.vector_norm(predictions) / targets.numel() ** 0.5
+            """,
+            # The rows are counted, not the elements.
+            """
+            def rmse(predictions, targets):
+                return torch.linalg.vector_norm(predictions - targets) / len(targets) ** 0.5
+            """,
             # The dead branch of a where still sends its nan back.
             """
             def rmse(predictions, targets):
