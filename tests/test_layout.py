@@ -5,6 +5,8 @@ where it must speak.
 """
 
 import ast
+import contextlib
+import doctest
 import importlib
 import json
 import os
@@ -317,7 +319,42 @@ def chapter(text: str) -> Iterator[str]:
             yield f"line {i}: a $ in a heading"
         if "$$" in line and line.strip() != "$$":
             yield f"line {i}: $$ must stand on a line of its own"
+    yield from names(text)
     yield from exercises(text)
+
+
+def names(text: str) -> Iterator[str]:
+    """Cells that use what doctests alone bind: in the notebook a doctest is text."""
+    ours: set[str] = set()
+    told: set[str] = set()
+    for block in fences(text):
+        if block.indent or block.info not in ("python", "pycon"):
+            continue
+        if block.info == "pycon":
+            examples = doctest.DocTestParser().get_examples(block.source)
+            told |= {x for example in examples for x in bound(example.source)}
+            continue
+        with contextlib.suppress(SyntaxError):  # Which another rule tells.
+            ours |= bound(block.source)
+            used = {n.id for n in ast.walk(ast.parse(block.source)) if isinstance(n, ast.Name)}
+            if lacking := sorted(used & told - ours):
+                yield f"line {block.line}: a cell uses {', '.join(lacking)} of a doctest"
+
+
+def bound(source: str) -> set[str]:
+    """Names that a piece of Python assigns, imports or defines."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(ctx=ast.Store()):
+                found.add(node.id)
+            case ast.FunctionDef() | ast.ClassDef():
+                found.add(node.name)
+            case ast.alias():
+                found.add((node.asname or node.name).split(".")[0])
+            case ast.arg():
+                found.add(node.arg)
+    return found
 
 
 def fence(block: Fence) -> Iterator[str]:
@@ -998,6 +1035,10 @@ def test_a_reference_caught(change, paper, expected):
         (("```python\nfrom", "```\nfrom"), "a fence of ''"),
         (("```pycon", "```py\n\n```\n\n```pycon"), "an empty fence"),
         (("```pycon\n>>> 1 + 1\n2\n```", "~~~pycon\n>>> 1 + 1\n2\n~~~"), "a fence of ~~~"),
+        (
+            (">>> 1 + 1\n2\n```\n", ">>> told = 2\n```\n\n```python\nprint(told)\n```\n"),
+            "a cell uses told of a doctest",
+        ),
         (("2\n```", "2\n``"), "the first is not closed"),
         (("    ```python\n    def one", "    def one"), "a fence that is not closed"),
         (("```python\nfrom", '```python tags=["x"]\nfrom'), "a python fence with"),
