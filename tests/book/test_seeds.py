@@ -83,7 +83,7 @@ def test_a_record_is_of_one_text(planted):
         ("regression/huber.py", '"""Huber loss, one value', '"""One value', True),
         ("regression/huber.py", "alpha=0.5", "alpha=0.6", False),
         ("regression/squared_error.py", "", "changed = 1\n", True),
-        ("book/experiments.py", "[shift, seed]", "[seed, shift]", False),
+        ("book/experiments.py", "[seed, int(", "[seed + 1, int(", False),
         ("book/experiments.py", "epochs: int = 40", "epochs: int = 41", True),
     ],
 )
