@@ -223,7 +223,13 @@ def docstring(function: ast.FunctionDef) -> Iterator[str]:
         yield "Examples has no doctest"
 
 
-SHARED = "def _in_reverse_mode(", "class _Surprise(", "class _Sums("
+SHARED = (
+    "def _in_reverse_mode(",
+    "class _Surprise(",
+    "class _Sums(",
+    "def _setting(",
+    "def _scaled(",
+)
 
 
 def shared(texts: dict[str, str]) -> Iterator[str]:

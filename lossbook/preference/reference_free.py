@@ -55,8 +55,8 @@ def simpo_loss(
         tensor([0.4741, 0.9741])
     """
     wide = _check(chosen_log_probs, rejected_log_probs)
-    _setting("beta", beta, "> 0", lambda x: x > 0)
-    _setting("gamma", gamma, ">= 0", lambda x: x >= 0)
+    beta = _setting("beta", beta, "> 0", lambda x: x > 0, wide)
+    gamma = _setting("gamma", gamma, ">= 0", lambda x: x >= 0, wide)
 
     lag = _scaled(beta, rejected_log_probs.to(wide) - chosen_log_probs.to(wide)) + gamma
     # -log sigmoid(-lag); from 40 on that is lag, to the last digit of float64.
@@ -102,8 +102,7 @@ def orpo_loss(
         tensor([1.0401, 0.0000])
     """
     wide = _check(chosen_log_probs, rejected_log_probs)
-    _setting("lam", lam, ">= 0", lambda x: x >= 0)
-    lam = lam if isinstance(lam, Tensor) else float(lam)
+    lam = _setting("lam", lam, ">= 0", lambda x: x >= 0, wide)
 
     # log(1 + odds_r / odds_c) = log(1 + e^(r - c) (1 - P_c) / (1 - P_r)), of which log(1 - P_c) is
     # taken only behind, where P_c is not 1.
@@ -143,11 +142,17 @@ def _check(chosen: Tensor, rejected: Tensor) -> torch.dtype:
 
 
 def _setting(
-    name: str, value: float | Tensor, condition: str, holds: Callable[[float], bool]
-) -> None:
-    """Check a number; of a tensor its shape, since its value is never read."""
+    name: str,
+    value: float | Tensor,
+    condition: str,
+    holds: Callable[[float], bool],
+    dtype: torch.dtype,
+) -> float | Tensor:
+    """Check a number; of a tensor its shape, since its value is never read; give it in `dtype`."""
     if isinstance(value, Tensor):
         if value.dim():
             raise ValueError(f"expected {name} of shape (), got {tuple(value.shape)}")
-    elif not holds(value):
+        return value.to(dtype)
+    if not holds(value):
         raise ValueError(f"expected {name} {condition}, got {value}")
+    return float(value)
