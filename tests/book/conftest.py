@@ -161,10 +161,14 @@ def visit(browser, tabs):
             if not request.url.startswith((SITE, "data:", "blob:")):
                 page.wrong.append(f"another host: {request.url}")
 
+        def fail(request):
+            if request.failure != "net::ERR_ABORTED":  # The page was left meanwhile.
+                page.wrong.append(f"failed: {request.url}")
+
         page.asked, page.wrong = [], []
         page.on("console", hear)
         page.on("pageerror", lambda error: page.wrong.append(f"uncaught: {error}"))
-        page.on("requestfailed", lambda request: page.wrong.append(f"failed: {request.url}"))
+        page.on("requestfailed", fail)
         page.on("request", see)
 
     def new(*, search=False, slow=False, **options):
