@@ -97,18 +97,6 @@ def _pull(p: Tensor, g: Tensor, dim: int) -> Tensor:
     return (g - (p * g).sum(dim, keepdim=True)).mul_(p)
 
 
-def _gap(x: Tensor, y: Tensor, dim: int) -> Tensor:
-    """(x - max x) - (y - max y), in the order that takes the smaller differences first.
-
-    x - y is exact where the two nearly agree, but drowns in a common offset of one of them.
-    """
-    top_x, top_y = x.amax(dim, keepdim=True), y.amax(dim, keepdim=True)
-    low_x, low_y, across = x - top_x, y - top_y, x - y
-    is_small = across.abs().add_(low_x).add_(low_y) < 0
-    gap = torch.where(is_small, across.sub_(top_x - top_y), low_x.sub_(low_y))
-    return gap.nan_to_num_(0)  # What both rule out.
-
-
 class _Distance(torch.autograd.Function):
     """1/2 sum_j |p_j - q_j|, and the sign of each difference."""
 
@@ -116,16 +104,18 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Tensor, target_logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        gap = _gap(logits, target_logits, dim)
+        top, target_top = logits.amax(dim, keepdim=True), target_logits.amax(dim, keepdim=True)
+        offset = top - target_top  # First, so that logits that nearly agree keep their digits.
+        gap = (logits - offset).sub_(target_logits).sub_(top - offset - target_top)
+        gap.nan_to_num_(0)  # What both rule out.
         p, q = logits.softmax(dim), target_logits.softmax(dim)
-        top_p, top_q = p.amax(dim, keepdim=True), q.amax(dim, keepdim=True)
+        ratio = p.amax(dim, keepdim=True) / q.amax(dim, keepdim=True)
         # With a = e^(x - max x) and b that of the target, p = a / sum(a) = a max p. By the gap
         # of their exponents a - b = (a + b) tanh(gap / 2), and
         # p - q = (a - b) / sum(a) - q sum(a - b) / sum(a).
-        change = gap.div_(2).tanh_().mul_(torch.addcmul(p, q, top_p / top_q))
+        change = gap.div_(2).tanh_().mul_(torch.addcmul(p, q, ratio))
         change = torch.addcmul(change, q, change.sum(dim, keepdim=True), value=-1)
-        signs = change.sign()
-        return change.abs_().sum(dim) / 2, signs
+        return change.abs().sum(dim) / 2, change.sign_()
 
     @staticmethod
     def setup_context(
