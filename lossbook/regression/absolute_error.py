@@ -26,7 +26,7 @@ def absolute_error(predictions: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         The loss of each element, shape `(*)`, in the unit of the targets and the dtype of
-        `predictions`.
+        `predictions`: infinite in float16 from 65,520 on.
 
     Raises:
         ValueError: If `predictions` is not floating or the shapes differ.

@@ -60,16 +60,24 @@ ANSWERS = {
         hidden="""
         for seed, n in ((1, 3), (2, 8), (3, 101)):
             draw = experiments.rng(seed)
-            x, y = torch.from_numpy(draw.normal(size=n)), torch.from_numpy(draw.normal(size=n))
-            cost = lambda w: (w * x - y).abs().sum().item()
-            least, given = min(cost(w) for w in y / x), cost(float(steepness(x, y)))
-            assert given < least + 1e-9, f"{n} points: {given:.4f} is paid, not {least:.4f}"
+            x, y = torch.from_numpy(draw.normal(-1, 2, n)), torch.from_numpy(draw.normal(size=n))
+            r = float(steepness(x, y)) * x - y
+            met = r.abs() < 1e-9
+            pull, slack = (x * r.sign())[~met].sum().abs(), x[met].abs().sum()
+            assert pull < slack + 1e-9, f"{n} points: the sum falls there by {pull - slack:.4f}"
         """,
         wrong=(
             # The median of the ratios, without weights.
             """
             def steepness(x, y):
                 return (y / x).median()
+            """,
+            # Weighted by the squares.
+            """
+            def steepness(x, y):
+                ratios, order = (y / x).sort()
+                weights = x.square()[order].cumsum(0)
+                return ratios[(weights < weights[-1] / 2).sum()]
             """,
             # Least squares.
             """
