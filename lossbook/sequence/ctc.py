@@ -30,12 +30,13 @@ def ctc_loss(
         loss = -log sum_a prod_t p_t(a_t)     over all alignments a that spell the labels
 
     The labels need one frame each, and one more for each that repeats the one before it. With
-    fewer frames the loss is inf and its gradient 0.
+    fewer frames the loss is inf and its gradient 0. A log-probability below finfo.min / (4 T + 8)
+    counts as -inf.
 
-    On a CPU it takes about 1.3 times as long as `torch.nn.functional.ctc_loss` (200 frames, 20
-    labels, one thread). In return logits are raw, half precision works, so do second derivatives by
-    a second backward, and a wrong label raises, where there it reads or writes memory outside of
-    the tensor.
+    On a CPU it takes 6 times as long as `torch.nn.functional.ctc_loss` for one sequence and as long
+    for 16 (200 frames, 20 labels, one thread), on a GPU about 20 times for 16. In return logits are
+    raw, half precision works, so do second derivatives by a second backward, and a wrong label
+    raises, where there it reads or writes memory outside of the tensor.
 
     Args:
         logits: Unnormalized scores, shape `(N, T, C)`. No softmax before this loss.
