@@ -60,6 +60,22 @@ ANSWERS = {
                     games = (games.long() @ games.long()) > 0
                 return bool(games.all())
             """,
+            # Everyone has a chain to the first.
+            """
+            def settled(wins):
+                reach = (wins > 0) | torch.eye(len(wins), dtype=torch.bool)
+                for _ in range(len(wins)):
+                    reach = (reach.long() @ reach.long()) > 0
+                return bool(reach[:, 0].all())
+            """,
+            # The last has a chain to everyone.
+            """
+            def settled(wins):
+                reach = (wins > 0) | torch.eye(len(wins), dtype=torch.bool)
+                for _ in range(len(wins)):
+                    reach = (reach.long() @ reach.long()) > 0
+                return bool(reach[-1].all())
+            """,
             # All have met, and nobody is unbeaten.
             """
             def settled(wins):
