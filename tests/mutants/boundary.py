@@ -177,7 +177,7 @@ MUTANTS = edits(
                 "0",
                 "test_masks_without_pixels_have_an_empty_map",
             ),
-            ("a look for empty masks", "0 in masks.shape[2:]", "not masks.any()", "vmap"),
+            ("a look for empty masks", "0 in masks.shape[2:]", "not masks.any()", "compile"),
         ],
     },
 )
