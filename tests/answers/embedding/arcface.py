@@ -62,8 +62,19 @@ ANSWERS = {
         assert torch.allclose(cosface(v, w, t, 5.0, 0.0), plain), "without a margin it is not plain"
         odds = (cosface(v, w, t, 5.0, 0.4).expm1() / plain.expm1()).log()
         assert torch.allclose(odds, torch.full_like(odds, 2.0)), "the margin does not move the odds"
+        v, w = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        far = cosface(v, w, torch.tensor([0]), 64.0, 0.4)
+        assert (far - 153.6).abs() < 1e-3, "far from its prototype it is not right"
         """,
         wrong=(
+            # The logarithm of a softmax that rounds to 0.
+            """
+            def cosface(embeddings, prototypes, labels, scale, margin):
+                cos = normalize(embeddings) @ normalize(prototypes).T
+                true = torch.nn.functional.one_hot(labels, len(prototypes))
+                p = (scale * (cos - margin * true)).softmax(1)
+                return -p.gather(1, labels[:, None])[:, 0].log()
+            """,
             # After the scale.
             """
             def cosface(embeddings, prototypes, labels, scale, margin):
