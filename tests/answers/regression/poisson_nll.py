@@ -54,7 +54,7 @@ ANSWERS = {
         hidden="""
         from scipy.stats import poisson
 
-        for rate in (1e-9, 0.1, 2.0, 30.0):
+        for rate in (1e-9, 0.1, 2.0, 30.0, 1000.0):
             k = torch.tensor([1.0, 2.0, 7.0], dtype=torch.float64)
             x = torch.full_like(k, rate).log().requires_grad_()
             given = seen_nll(x, k)
@@ -81,6 +81,12 @@ ANSWERS = {
             def seen_nll(log_rates, counts):
                 seen = -torch.expm1(-log_rates.exp())
                 return poisson_nll(log_rates, counts, full=True) - seen.log()
+            """,
+            # The exponential of a large rate overflows.
+            """
+            def seen_nll(log_rates, counts):
+                seen = torch.expm1(log_rates.exp()).log()
+                return seen - counts * log_rates + torch.lgamma(counts + 1)
             """,
             # 1 - exp rounds to 0 at tiny rates.
             """
