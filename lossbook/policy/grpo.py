@@ -28,8 +28,8 @@ def group_advantages(rewards: Tensor, *, scale_rewards: bool = True) -> Tensor:
 
         advantage = (reward - mean) / deviation
 
-    The deviation is the unbiased one, with G - 1, as in every library. Equal rewards give exactly
-    0, and a common factor of the rewards makes no difference; no epsilon is added.
+    The deviation is the unbiased one, with G - 1, as in TRL. Equal rewards give exactly 0, and a
+    common factor of the rewards makes no difference; no epsilon is added.
 
     Args:
         rewards: Rewards of the answers, shape `(*, G)`, each row one prompt's, G at least 2.
@@ -140,9 +140,9 @@ def kl_penalty(log_probs: Tensor, reference_log_probs: Tensor, *, kind: str = "k
         k3 = e^d - 1 - d,    k2 = d^2 / 2
 
     Both are at least 0, and 0 where the two agree. Averaged over what the policy draws, k3 is
-    KL(policy || reference) and k2 nearly so. As losses, k2 has the gradient of that divergence on
-    average, and k3 that of KL(reference || policy). k1 = -d, whose average is right as well, has
-    an average gradient of 0, and is refused.
+    KL(policy || reference) and k2 nearly so where the two are close. As losses, k2 has the gradient
+    of that divergence on average, and k3 that of KL(reference || policy). k1 = -d, whose average is
+    right as well, has an average gradient of 0, and is refused.
 
     Args:
         log_probs: Log-probabilities of the actions taken, shape `(*)`.

@@ -26,7 +26,7 @@ CHECKS = {
     "bfloat16": "error in bfloat16",
     "float16": "error in float16",
     "autocast": "error under autocast to bfloat16",
-    "infinite": "infinite logits cost what they should, with finite gradients",
+    "infinite": "infinite inputs cost what they should; the gradients of logits stay finite",
     "dtypes": "integers are refused; mixed dtypes give the first one's, as precisely",
     "shapes": "two classes as well as many, at every rank and along every dimension",
     "relations": "limits and relations to other losses hold",
