@@ -104,8 +104,8 @@ def sphereface_loss(
         psi  = (-1)^k cos(m theta_y) - 2k
 
     Prototypes are scaled to length 1, embeddings are not. The margin is there from the first
-    step; the official code mixes it in slowly, and never wholly. A zero prototype gets no gradient, a
-    zero embedding that of the other logits.
+    step; the official code mixes it in slowly, and never wholly. A zero prototype gets no gradient,
+    a zero embedding that of the other logits.
 
     Args:
         embeddings: Embeddings, shape `(N, D)`, whose length sharpens the softmax.
