@@ -10,6 +10,11 @@ ANSWERS = {
             def waiting_loss(log_rates, times):
                 return times * log_rates.exp()
             """,
+            # A rate that overflows, times a time of 0.
+            """
+            def waiting_loss(log_rates, times):
+                return times * log_rates.exp() - log_rates
+            """,
             # The computer's logarithm of a density that underflows.
             """
             def waiting_loss(log_rates, times):
