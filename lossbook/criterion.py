@@ -110,7 +110,8 @@ class Criterion(nn.Module):
             weights: Weight of each unreduced value, exactly of their shape; bool, integer or
                 floating. A weight of 0 removes its value, nan and inf included, and sends exactly
                 0 back into the loss and to the weight. The loss's own backward may still make a
-                nan of that where an input is nan: replace such inputs before the call.
+                nan of that where an input is nan or infinite, or its slope overflows: replace such
+                inputs before the call.
             normalizer: What the mean divides by in place of the sum of the weights, positive: a
                 global count, when one mean is spread over several batches or devices.
             **named: Inputs by name.
@@ -164,7 +165,8 @@ class Criterion(nn.Module):
         values = losses.to(wide)
         if weights is not None:
             weights = weights.to(wide)
-            values = weights * values.where(weights != 0, 0)
+            weighs = weights != 0
+            values = weights * values.where(weighs, 0)
         if self.reduction == "none":
             return values.to(losses.dtype) if losses.is_floating_point() else values
         total = values.sum()
@@ -176,10 +178,10 @@ class Criterion(nn.Module):
         elif normalizer is not None:
             return total / normalizer  # A Python number keeps its digits.
         elif weights is not None:
-            divisor = weights.sum()
+            divisor = weights.where(weighs, 0).sum()
         else:  # The slope of mean() would be a tensor as large as the losses.
             return total / max(losses.numel(), 1)
-        left = torch.ones_like(losses, dtype=torch.bool) if weights is None else weights != 0
+        left = torch.ones_like(losses, dtype=torch.bool) if weights is None else weighs
         return total / divisor.where(left.any(), 1)
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["gathered"]
 
@@ -27,8 +28,9 @@ def gathered(x: Tensor) -> Tensor:
             process of the group must call, and go backward, in the same order.
 
     Returns:
-        The rows of all, shape `(R N, *)`. A row's gradient comes home from all processes, summed.
-        Without a process group it is `x` itself.
+        The rows of all, shape `(R N, *)`. A row's gradient comes home from all processes, summed
+        in the dtype of `x`, and has no second derivative: that raises. Without a process group it
+        is `x` itself.
 
     Raises:
         ValueError: If the processes hold different shapes, such as an uneven last batch, or
@@ -58,6 +60,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
+    @once_differentiable
     def backward(_: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)

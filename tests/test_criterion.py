@@ -115,6 +115,16 @@ def test_zero_weight_sends_exactly_zero_back():
         assert slope.tolist() == [half, 0, 0, half]
 
 
+def test_zero_weight_gets_exactly_zero_back():
+    losses = torch.tensor([1.0, math.nan, math.inf, 4.0])
+    weights = torch.tensor([1.0, 0.0, 0.0, 1.0], requires_grad=True)
+    # The mean is 2.5, and a weight moves it by (loss - 2.5) / 2.
+    for reduction, slopes in (("mean", [-0.75, 0, 0, 0.75]), ("sum", [1, 0, 0, 4])):
+        reduced = Criterion(identity, reduction=reduction)(losses, weights=weights)
+        (slope,) = torch.autograd.grad(reduced, weights)
+        assert slope.tolist() == slopes
+
+
 def test_nothing_left_is_zero_with_zero_gradient():
     losses = torch.tensor([1.0, math.nan], requires_grad=True)
     for normalizer in (None, 3.0, torch.tensor(0.0)):

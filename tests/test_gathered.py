@@ -175,6 +175,14 @@ def test_the_gradient_of_own_rows_is_summed_over_all(group):
     assert len(group.reduced) == 2
 
 
+@pytest.mark.usefixtures("group")
+def test_a_second_derivative_raises():
+    x = torch.ones(2, 2, requires_grad=True)
+    (slope,) = torch.autograd.grad(gathered(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 @pytest.mark.parametrize("shapes", [[(2, 2), (2, 2), (1, 2)], [(1, 2), (2, 2), (2, 2)]])
 def test_other_shapes_raise_on_every_process(group, shapes):
     group.shapes = [(shape, "torch.float32") for shape in shapes]

@@ -6,19 +6,25 @@ MUTANTS = edits(
         "Criterion": [
             (
                 "the weighted mean divides by the count",
-                "divisor = weights.sum()",
+                "divisor = weights.where(weighs, 0).sum()",
                 "divisor = total.new_full((), losses.numel())",
                 "test_class_weights_equal_torchs_weighted_mean",
             ),
             (
                 "nan times 0",
-                "weights * values.where(weights != 0, 0)",
+                "weights * values.where(weighs, 0)",
                 "weights * values",
                 "test_zero_weight_removes_nan_and_inf",
             ),
             (
+                "a weight of 0 feels the divisor",
+                "weights.where(weighs, 0).sum()",
+                "weights.sum()",
+                "test_zero_weight_gets_exactly_zero_back",
+            ),
+            (
                 "nan_to_num hides a diverged loss",
-                "weights * values.where(weights != 0, 0)",
+                "weights * values.where(weighs, 0)",
                 "weights * values.nan_to_num()",
                 "test_nan_with_weight_is_not_hidden",
             ),
@@ -157,7 +163,7 @@ MUTANTS = edits(
             (
                 "the local count for the global one",
                 "divisor = normalizer.to(total).reshape(())",
-                "divisor = weights.sum()",
+                "divisor = weights.where(weighs, 0).sum()",
                 "test_accumulated_gradient_is_that_of_the_whole_batch",
             ),
             (

@@ -7,32 +7,42 @@ ANSWERS = {
         wrong=(
             # The mean of means.
             """
-            def accumulate(model, parts, others):
+            def accumulate(model, parts, w, others):
                 for x, labels in parts:
                     if (labels != -100).any():
-                        (F.cross_entropy(model(x), labels) / len(parts)).backward()
+                        (F.cross_entropy(model(x), labels, weight=w) / len(parts)).backward()
             """,
-            # The count of this device alone.
+            # The weights of this device alone.
             """
-            def accumulate(model, parts, others):
-                count = max(1, sum((labels != -100).sum() for _, labels in parts))
+            def accumulate(model, parts, w, others):
+                total = sum(w[labels[labels != -100]].sum() for _, labels in parts)
                 for x, labels in parts:
-                    (F.cross_entropy(model(x), labels, reduction="sum") / count).backward()
+                    loss = F.cross_entropy(model(x), labels, weight=w, reduction="sum")
+                    (loss / max(1, total)).backward()
             """,
-            # The count of all devices, and their average is forgotten.
+            # The weights of all devices, and their average is forgotten.
             """
-            def accumulate(model, parts, others):
-                count = sum((labels != -100).sum() for _, labels in parts) + sum(others)
+            def accumulate(model, parts, w, others):
+                total = sum(w[labels[labels != -100]].sum() for _, labels in parts) + sum(others)
                 for x, labels in parts:
-                    (F.cross_entropy(model(x), labels, reduction="sum") / count).backward()
+                    loss = F.cross_entropy(model(x), labels, weight=w, reduction="sum")
+                    (loss / total).backward()
             """,
-            # The other devices are counted, this one is not.
+            # The count in place of the sum of the weights.
             """
-            def accumulate(model, parts, others):
-                count = sum((labels != -100).sum() for _, labels in parts) + sum(others)
+            def accumulate(model, parts, w, others):
+                count = sum((labels != -100).sum() for _, labels in parts)
                 for x, labels in parts:
-                    loss = F.cross_entropy(model(x), labels, reduction="sum")
-                    (loss * max(1, len(others)) / count).backward()
+                    loss = F.cross_entropy(model(x), labels, weight=w, reduction="sum")
+                    (loss / max(1, count)).backward()
+            """,
+            # Padding weighs as much as class 0.
+            """
+            def accumulate(model, parts, w, others):
+                total = sum(w[labels.clamp(min=0)].sum() for _, labels in parts) + sum(others)
+                for x, labels in parts:
+                    loss = F.cross_entropy(model(x), labels, weight=w, reduction="sum")
+                    (loss * (1 + len(others)) / total).backward()
             """,
         ),
     ),
@@ -56,6 +66,15 @@ ANSWERS = {
                     return_inverse=True, return_counts=True
                 )
                 return (documents >= 0) / counts[place]
+            """,
+            # The last document is left out.
+            """
+            def document_weights(documents):
+                weights = torch.zeros(len(documents))
+                for number in range(documents.max()):
+                    own = documents == number
+                    weights[own] = 1 / own.sum()
+                return weights
             """,
             # Multiplied by the length.
             """
