@@ -10,6 +10,11 @@ ANSWERS = {
             def value(p, k):
                 return -(p**k) * p.log()
             """,
+            # The value is live, its weight a constant: a detach all the same.
+            """
+            def value(p, k):
+                return -(p.detach() ** k) * p.log()
+            """,
             # The k is lost.
             """
             def value(p, k):
@@ -65,9 +70,10 @@ ANSWERS = {
         """,
         hidden="""
         rows_ = torch.tensor([[5, 6, 5, 6, 5, 6], [6, 5, 7, 7, 7, 5]])
-        assert repeats(rows_, 2).int().tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 0]], "pairs"
-        assert repeats(rows_, 4).int().tolist() == [[0] * 5 + [1], [0] * 6], "fours"
-        assert not repeats(rows_, 7).any(), "n-grams longer than the text"
+        pairs, fours, sevens = (torch.as_tensor(repeats(rows_, n)).int() for n in (2, 4, 7))
+        assert pairs.tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 0]], "pairs"
+        assert fours.tolist() == [[0] * 5 + [1], [0] * 6], "fours"
+        assert not sevens.any(), "n-grams longer than the text"
         """,
         wrong=(
             # Any token that has been said.
