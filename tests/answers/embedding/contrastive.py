@@ -41,6 +41,13 @@ ANSWERS = {
             assert abs(float(pull(z, k)) - loss) < 1e-6 * max(1, loss), f"not so for {n} points"
         """,
         wrong=(
+            # All pairs, after all.
+            """
+            def pull(embeddings, labels):
+                i, j = torch.triu_indices(len(labels), len(labels), 1)
+                loss = contrastive_loss(embeddings[i], embeddings[j], labels[i] == labels[j])
+                return loss[labels[i] == labels[j]].sum()
+            """,
             # The spread around the mean, without the size of the class.
             """
             def pull(embeddings, labels):
