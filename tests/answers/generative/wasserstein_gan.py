@@ -10,6 +10,11 @@ ANSWERS = {
             def distance(gap, target):
                 return gap
             """,
+            # That of the first two cases, whatever is asked.
+            """
+            def distance(gap, target):
+                return 2.0
+            """,
             # Multiplied for divided.
             """
             def distance(gap, target):
@@ -71,6 +76,11 @@ ANSWERS = {
             """
             def one_sided(w):
                 return ((w.abs() - 1).clamp(min=0) ** 2).sum()
+            """,
+            # A root that has no slope at 0.
+            """
+            def one_sided(w):
+                return ((w * w).sum().sqrt() - 1).clamp(min=0) ** 2
             """,
             # The squared norm.
             """
