@@ -42,6 +42,23 @@ ANSWERS = {
                 safe = labels.where(known, classes)
                 return known / safe.flatten().bincount(minlength=classes + 1)[safe]
             """,
+            # Void pixels counted as the last class.
+            """
+            def votes(labels, classes):
+                known = labels != 255
+                safe = labels.where(known, classes - 1).flatten(1)
+                counts = F.one_hot(safe, classes).sum(dim=1)
+                return known / counts.gather(1, safe).view(labels.shape)
+            """,
+            # The last class is left out.
+            """
+            def votes(labels, classes):
+                weights = torch.zeros(labels.shape)
+                for image, weight in zip(labels, weights):
+                    for j in range(classes - 1):
+                        weight[image == j] = 1 / (image == j).sum().clamp(min=1)
+                return weights
+            """,
             # Void pixels counted as class 0.
             """
             def votes(labels, classes):
@@ -62,7 +79,7 @@ ANSWERS = {
         """,
         hidden="""
         for height, width, size, stride in ((9, 7, 3, 2), (10, 6, 6, 4), (5, 5, 5, 1)):
-            given = tile_weights(height, width, size, stride)
+            given = tile_weights(height, width, size, stride).float()
             picture = torch.arange(1.0, height * width + 1).square().view(1, 1, height, width)
             tiles = F.unfold(picture, size, stride=stride)[0].T.view(-1, size, size)
             assert given.shape == tiles.shape, f"the shape is {tuple(given.shape)}"
@@ -77,6 +94,18 @@ ANSWERS = {
                 rows, columns = (height - size) // stride + 1, (width - size) // stride + 1
                 share = height * width / (rows * columns * size * size)
                 return torch.full((rows * columns, size, size), share)
+            """,
+            # The first tile that holds a pixel has all its weight.
+            """
+            def tile_weights(height, width, size, stride):
+                places = torch.arange(1.0, height * width + 1).view(1, 1, height, width)
+                places = F.unfold(places, size, stride=stride)[0].T.view(-1, size, size)
+                weights, seen = torch.zeros(places.shape), set()
+                for k in range(len(places)):
+                    new = [[int(v) not in seen for v in row] for row in places[k].tolist()]
+                    weights[k] = torch.tensor(new).float()
+                    seen |= {int(v) for v in places[k].flatten().tolist()}
+                return weights
             """,
             # The tiles of a column one after the other.
             """
