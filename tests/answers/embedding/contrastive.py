@@ -39,6 +39,9 @@ ANSWERS = {
             i, j = torch.triu_indices(n, n, 1)
             loss = contrastive_loss(z[i], z[j], k[i] == k[j])[k[i] == k[j]].sum().item()
             assert abs(float(pull(z, k)) - loss) < 1e-6 * max(1, loss), f"not so for {n} points"
+        many, kinds = torch.ones(3000, 2, dtype=torch.float64), torch.arange(3000) % 2
+        most = experiments.peak_memory(lambda: pull(many, kinds)) / many.nbytes
+        assert most < 20, f"it takes {most:.0f} times the memory of the embeddings"
         """,
         wrong=(
             # All pairs, after all.

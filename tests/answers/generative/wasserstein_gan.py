@@ -65,6 +65,9 @@ ANSWERS = {
             w = torch.tensor([0.6, 0.0, 0.8]) * length
             expected = max(0.0, length - 1) ** 2
             assert abs(float(one_sided(w)) - expected) < 1e-4, f"at slope {length} it is wrong"
+        flat = torch.zeros(2, requires_grad=True)
+        one_sided(flat).sum().backward()
+        assert flat.grad.isfinite().all(), "at slope 0 its gradient is nan"
         """,
         wrong=(
             # Both sides.
