@@ -56,8 +56,17 @@ ANSWERS = {
                 (slope,) = torch.autograd.grad(loss, s)
                 given = torch.as_tensor(forces(s.detach(), k, margin)).double()
                 assert torch.allclose(given, slope), f"some of {n} are off at margin {margin}"
+        s, k = torch.from_numpy(draw.normal(size=4000)), torch.arange(4000) % 2
+        held = experiments.peak_memory(lambda: forces(s, k, 1.0))
+        assert held < 4_000_000, f"4,000 scores took {held:,} bytes"
         """,
         wrong=(
+            # A matrix of all pairs.
+            """
+            def forces(scores, kinds, margin):
+                lacks = (scores[:, None] - scores < margin) & (kinds[:, None] > kinds)
+                return lacks.sum(0).double() - lacks.sum(1).double()
+            """,
             # Counts the pairs in the wrong order, not those without the lead.
             """
             def forces(scores, kinds, margin):
