@@ -75,8 +75,8 @@ def jaccard_loss(
             Soft targets in [0, 1] are accepted, but the loss is not 0 where the probabilities
             equal them.
         smooth: Added to numerator and denominator, at least 0, in positions; a number or a tensor
-            of shape `()`. The default 1e-5 is MONAI's; the paper has none. In float16 a positive
-            one counts as 1.53e-5 or more.
+            of shape `()`. The default 1e-5 is that of MONAI's Dice, whose `jaccard=True` counts it
+            half; the paper has none. In float16 a positive one counts as 1.53e-5 or more.
 
     Returns:
         The loss of each class of each image, shape `(N, C)`, in the dtype of `probabilities`.

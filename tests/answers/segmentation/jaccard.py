@@ -32,26 +32,38 @@ ANSWERS = {
             # Recall.
             """
             def mean_iou(counts):
-                found = counts.sum(1)
-                return (counts.diagonal()[found > 0] / found[found > 0]).mean()
+                known = counts[:-1]
+                found = known.sum(1)
+                return (known.diagonal()[found > 0] / found[found > 0]).mean()
             """,
-            # Only the classes that are true somewhere.
+            # Void as a class like the others.
             """
             def mean_iou(counts):
-                hits, true = counts.diagonal(), counts.sum(1) > 0
-                return (hits / (counts.sum(0) + counts.sum(1) - hits))[true].mean()
+                hits = counts.diagonal()
+                unions = counts.sum(0) + counts.sum(1) - hits
+                return (hits[unions > 0] / unions[unions > 0]).mean()
+            """,
+            # What is predicted as void is not missed.
+            """
+            def mean_iou(counts):
+                known = counts[:-1, :-1]
+                hits = known.diagonal()
+                unions = known.sum(1) + known.sum(0) - hits
+                return (hits[unions > 0] / unions[unions > 0]).mean()
+            """,
+            # What is predicted on void pixels counts.
+            """
+            def mean_iou(counts):
+                hits = counts.diagonal()[:-1]
+                unions = counts.sum(0)[:-1] + counts.sum(1)[:-1] - hits
+                return (hits[unions > 0] / unions[unions > 0]).mean()
             """,
             # Absent classes as 0.
             """
             def mean_iou(counts):
-                hits = counts.diagonal()
-                return (hits / (counts.sum(0) + counts.sum(1) - hits).clamp(min=1)).mean()
-            """,
-            # The diagonal counted twice.
-            """
-            def mean_iou(counts):
-                hits, both = counts.diagonal(), counts.sum(0) + counts.sum(1)
-                return (hits[both > 0] / both[both > 0]).mean()
+                known = counts[:-1]
+                hits = known.diagonal()
+                return (hits / (known.sum(1) + known.sum(0)[:-1] - hits).clamp(min=1)).mean()
             """,
         ),
     ),
@@ -75,8 +87,16 @@ ANSWERS = {
             hard = (errors > 0.5).float()
             given, wanted = float(lovasz(hard, truth)), float(extension(hard, truth))
             assert abs(given - wanted) < 1e-5, f"errors of 0 and 1: {given:.4f}, not {wanted:.4f}"
+        parts = ast.walk(ast.parse(inspect.getsource(lovasz)))
+        called = [p for p in parts if isinstance(p, ast.Name) and p.id == "extension"]
+        assert not called, "the loop is in what is called"
         """,
         wrong=(
+            # The page's own.
+            """
+            def lovasz(errors, truth):
+                return extension(errors, truth)
+            """,
             # From small to large.
             """
             def lovasz(errors, truth):
