@@ -36,17 +36,25 @@ class _Logits(torch.autograd.Function):
         ctx.save_for_forward(*inputs, output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, labels, weight, output = ctx.saved_tensors
+        to_hidden, _, to_weight = ctx.needs_input_grad  # One may be frozen.
         slopes, total = [], torch.zeros((), dtype=output.dtype, device=output.device)
         for h, y, out, g in _blocks(weight, hidden, labels, output, gradient):
             # The others share the slope of their logsumexp by softmax; the label has its own.
             slope = (_shares(h, y, weight, out) * g[:, 1:]).scatter(1, y, g[:, :1]).to(h.dtype)
-            slopes.append(slope @ weight.to(h.dtype))
-            part = (slope.T @ h).to(output.dtype)  # The sum over all blocks is in float32.
-            total = total.add_(part) if total.dim() else part
-            del slope, part  # Or the next block would stand beside them.
-        return torch.cat(slopes), None, total.to(weight.dtype)
+            if to_hidden:
+                slopes.append(slope @ weight.to(h.dtype))
+            if to_weight:
+                part = (slope.T @ h).to(output.dtype)  # The sum over all blocks is in float32.
+                total = total.add_(part) if total.dim() else part
+                del part
+            del slope  # Or the next block would stand beside it.
+        return (
+            torch.cat(slopes) if to_hidden else None,
+            None,
+            total.to(weight.dtype) if to_weight else None,
+        )
 
 
 class _WithForwardMode(_Logits):
@@ -89,8 +97,9 @@ def linear_cross_entropy(
         loss = log Z - h . w_y + z_weight (log Z)^2,    log Z = log sum_j exp(h . w_j)
 
     The logits are formed for a block of tokens at a time and again in the backward: 4 matrix
-    products in place of 3, and no table of N x V. Rows whose label is ignored still cost: leave
-    them out by index. For a bias, append 1 to each h and a column to the vectors.
+    products in place of 3, or 3 in place of 2 where `hidden` or `weight` is frozen, and no table of
+    N x V. Rows whose label is ignored still cost: leave them out by index. For a bias, append 1 to
+    each h and a column to the vectors.
 
     Args:
         hidden: Inputs of the last layer, shape `(*, D)`.

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from lossbook import Criterion
 from lossbook.book.pages.speed import FORMULA
@@ -253,6 +254,18 @@ def test_the_gradient_of_the_vocabulary_is_held_at_most_twice():
 
     with blocks_of(2000):
         assert measure.peak(step, (h, w), "cpu") < 2.2 * 4 * w.numel()
+
+
+def test_what_is_frozen_costs_no_product():
+    h, w = torch.ones(6, 4), torch.ones(10, 4)
+    for leaves in ([h], [w], [h, w]):
+        for x in leaves:
+            x.requires_grad_()
+        with FlopCounterMode(display=False) as counter:
+            linear_cross_entropy(h, torch.zeros(6).long(), w).sum().backward()
+        assert counter.get_total_flops() == 2 * 6 * 4 * 10 * (2 + len(leaves))
+        for x in leaves:
+            x.requires_grad_(False)
 
 
 def test_weights_of_criterion_reach_the_vocabulary():

@@ -100,9 +100,21 @@ MUTANTS = edits(
             ),
             (
                 "a block's parts held on",
-                "del slope, part",
+                "del part",
                 "kept = part",
                 "test_the_gradient_of_the_vocabulary_is_held_at_most_twice",
+            ),
+            (
+                "a frozen vocabulary costs a product",
+                "if to_weight:",
+                "if True:",
+                "test_what_is_frozen_costs_no_product",
+            ),
+            (
+                "frozen hidden states cost a product",
+                "if to_hidden:",
+                "if True:",
+                "test_what_is_frozen_costs_no_product",
             ),
             ("forward mode forgets the vocabulary", " + _logits(h, weight_change)", "", "modes"),
             (
