@@ -39,7 +39,8 @@ def simpo_loss(
             `()`. The default 0.5 is that of the authors' code, where it is 0.25 beta.
 
     Returns:
-        The loss of each pair, shape `(*)`, in the dtype of `chosen_log_probs`.
+        The loss of each pair, shape `(*)`, in the dtype of `chosen_log_probs`. Two answers that are
+        both ruled out (-inf) have no lead: the loss is nan.
 
     Raises:
         ValueError: If an input is not floating, the shapes differ, `beta` is a number that is not
