@@ -325,6 +325,8 @@ def chapter(text: str) -> Iterator[str]:
             yield f"line {i}: a $ in a heading"
         if "$$" in line and line.strip() != "$$":
             yield f"line {i}: $$ must stand on a line of its own"
+        if len(re.findall(r"(?<!\\)\$", line)) % 2:  # Its second line might start like a list.
+            yield f"line {i}: a formula that is broken over lines"
     yield from names(text)
     yield from exercises(text)
 
@@ -1037,6 +1039,7 @@ def test_a_reference_caught(change, paper, expected):
         (("# Near loss", "# The $L^1$ loss"), "line 5: a $ in a heading"),
         (("## Exercises", ":::\nabc"), "Pandoc"),
         (("$$\n\\ell = |r|\n$$", "Thus $$\\ell = |r|$$."), "$$ must stand on a line of its own"),
+        (("It is", "With $a\n- b$ it is"), "a formula that is broken over lines"),
         (("```python\nfrom", "```bash\nfrom"), "line 9: a fence of 'bash'"),
         (("```python\nfrom", "```\nfrom"), "a fence of ''"),
         (("```pycon", "```py\n\n```\n\n```pycon"), "an empty fence"),
