@@ -44,6 +44,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Read when a peer imports Keras,
+os.environ.setdefault("KERAS_TORCH_DEVICE", "cpu")  # which else takes a GPU that it sees,
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # or JAX, which would take most of a GPU's memory.
 
 ROOT = Path(__file__).resolve().parent.parent

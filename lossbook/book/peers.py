@@ -113,6 +113,7 @@ def _bound(value: float) -> str:
 
 def _evaluate(call: str, inputs: dict[str, Any]) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("KERAS_TORCH_DEVICE", "cpu")  # Else it takes a GPU that it sees.
     names: dict[str, Any] = {"np": np, "torch": torch, "F": torch.nn.functional, **inputs}
     paths = re.findall(r"(?<![\w.'\"])([A-Za-z_]\w*(?:\.\w+)+)", call)
     nodes = list(ast.walk(ast.parse(call, mode="eval")))

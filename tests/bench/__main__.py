@@ -21,9 +21,10 @@ def pin(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def quiet() -> None:
+def quiet(device: str) -> None:
     """Set what the libraries read when they are loaded."""
     os.environ["KERAS_BACKEND"] = "torch"
+    os.environ["KERAS_TORCH_DEVICE"] = device
     os.environ.setdefault("JAX_PLATFORMS", "")  # Where there is a GPU, on the GPU.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX would take most of a GPU.
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # The profiler announces itself.
@@ -34,7 +35,7 @@ def work(losses: list[str], threads: int, device: str, seconds: float) -> int:
     """Measure rows in this process, with so many threads."""
     if device == "cpu":
         pin(threads)
-    quiet()
+    quiet(device)
     import torch
 
     from tests.bench.measure import OURS, measure

@@ -199,10 +199,12 @@ def test_a_module_inside_a_library_is_imported(tmp_path, monkeypatch):
 
 def test_a_peer_that_draws_leaves_the_generator_alone(monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.delenv("KERAS_TORCH_DEVICE", raising=False)
     before = torch.get_rng_state()
     compared("0 * torch.rand(3) + x", x=X)
     assert torch.equal(torch.get_rng_state(), before)
     assert os.environ["KERAS_BACKEND"] == "torch"
+    assert os.environ["KERAS_TORCH_DEVICE"] == "cpu"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     compared("x", x=X)
     assert os.environ["KERAS_BACKEND"] == "jax"
