@@ -1,5 +1,6 @@
 """Times losses against peers: interleaved in one process, forward and backward, with memory."""
 
+import copy
 import gc
 import hashlib
 import inspect
@@ -106,7 +107,7 @@ def step_of(function: Callable[..., Tensor], inputs: tuple[Any, ...]) -> Step:
 
 def candidate(name: str, row: Row, inputs: tuple[Any, ...]) -> Step:
     if name in (OURS, COMPILED):
-        criterion: Any = Criterion(row.loss, **row.settings)
+        criterion: Any = Criterion(row.loss, **row.settings).to(leaves(inputs)[0].device)
         if name == COMPILED:
             criterion = torch.compile(criterion, fullgraph=True)
         return step_of(criterion, inputs)
@@ -251,14 +252,14 @@ def sweep(row: Row, device: str) -> dict[str, dict[str, list[float]]]:
 
 
 def place(inputs: tuple[Any, ...], device: str) -> tuple[Any, ...]:
-    """Move inputs to a device, as leaves."""
+    """Move inputs to a device, tensors as leaves."""
 
     def move(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
             return type(x)(move(y) for y in x)
         if isinstance(x, Tensor):
             return x.detach().to(device).requires_grad_(x.requires_grad)
-        return x
+        return copy.deepcopy(x).to(device) if isinstance(x, torch.nn.Module) else x
 
     return tuple(move(x) for x in inputs)
 

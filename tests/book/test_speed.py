@@ -56,6 +56,13 @@ def test_only_what_computes_the_same_number_is_timed():
     assert found["lossbook"]["rounds"] >= measure.ROUNDS[0]
 
 
+def test_all_of_a_row_goes_to_the_device():
+    critic, x = torch.nn.Linear(2, 1), torch.zeros(3, 2, requires_grad=True)
+    moved, (y, n) = measure.place((critic, (x, 3)), "meta")
+    assert [moved.weight.is_meta, y.is_meta, n, y.is_leaf] == [True, True, 3, True]
+    assert [critic.weight.is_meta, x.is_meta] == [False, False]
+
+
 def test_a_sweep_measures_every_size():
     found = measure.sweep(row(same=lambda x, y: (x - y).square().mean()), "cpu")
     assert list(found) == ["lossbook", "same"]
@@ -111,7 +118,7 @@ def test_the_page_has_every_number_and_every_reason(page):
             Keras={"status": "not run", "reason": "keras is not installed | really"},
         )
     )
-    assert "| squared_error 6 | 1 thread | torch 0.50 | not known |" in text
+    assert "| squared_error 6 | torch 0.50 | not known |" in text
     assert "| torch | 4 | 0.50 (0.40 to 0.60) | 2.0 |" in text
     assert "*not run: keras is not installed &#124; really*" in text
     assert 'aria-label="Time of other implementations' in text
@@ -120,6 +127,22 @@ def test_the_page_has_every_number_and_every_reason(page):
 
 def test_noise_is_not_called_slower(page):
     assert "slower\n" not in page(result(torch={"ratio": [0.6, 0.9, 1.1]}))
+
+
+def test_where_lossbook_is_slower_a_line_holds_every_device_and_the_reason(page):
+    here, there = (
+        {**result(**{name: {"ratio": [0.1, middle, 0.6]}}), "slower": "two passes"}
+        for name, middle in (("torch", 0.5), ("the formula", 0.2))
+    )
+    text = page(here, {**there, "device": "a card"})
+    assert "| | 1 thread | GPU | why |\n|---|---|---|---|\n" in text
+    assert "| squared_error 6 | torch 0.50 | the formula 0.20 | two passes |" in text
+
+
+def test_every_slower_row_of_the_recorded_ones_has_its_reason():
+    text = speed._slower(json.loads(speed.RECORDED.read_text()))
+    assert "| 1 thread | GPU | why |" in text
+    assert "not known" not in text
 
 
 def test_a_changed_file_is_marked(page):

@@ -316,6 +316,8 @@ def rows():
     return [
         Row(
             bi_tempered_loss,
+            slower="seven steps of Newton's method to rounding, where the fixed point takes five "
+            "to a few digits",
             peers={FORMULA: plain_tempered},
             sweep=(256, 1024, 4096),
             **bench.classes(4096, 1000),

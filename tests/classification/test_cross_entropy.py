@@ -107,9 +107,6 @@ def keras_cross_entropy(logits, labels, label_smoothing=0.0):
 ONE = (real([[1.0, 0.0, -1.0]]), integer([2]))
 
 
-DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
-
-
 def cases():
     return [
         Case(
@@ -197,7 +194,7 @@ def rows():
     return [
         Row(
             cross_entropy,
-            slower=DIGITS,
+            slower=bench.DIGITS,
             peers={
                 "torch": F.cross_entropy,
                 "torch idiom": lambda x, y: F.nll_loss(x.log_softmax(1), y),
@@ -209,7 +206,7 @@ def rows():
         ),
         Row(
             cross_entropy,
-            slower=DIGITS,
+            slower=bench.DIGITS,
             peers={
                 "torch": F.cross_entropy,
                 "Optax": bench.optax("softmax_cross_entropy_with_integer_labels"),
@@ -228,7 +225,7 @@ def rows():
         ),
         Row(
             cross_entropy,
-            slower=DIGITS,
+            slower=bench.DIGITS,
             peers={"torch": torch.nn.CrossEntropyLoss()},
             **bench.classes(32, 10),
         ),

@@ -127,9 +127,6 @@ ROW = (real([[1.0, 0.0, -1.0]]), integer([2]))
 UNEQUAL = (torch.zeros(3, 1), torch.zeros(3))
 
 
-DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
-
-
 def cases():
     return [
         Case(
@@ -294,7 +291,7 @@ def rows():
     return [
         Row(
             focal_loss,
-            slower=DIGITS,
+            slower=bench.DIGITS,
             peers={"kornia": bench_kornia, "MONAI": bench_monai, "torch idiom": plain_focal},
             **size,
         )

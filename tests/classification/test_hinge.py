@@ -325,6 +325,7 @@ def rows():
     return [
         Row(
             hinge_loss,
+            slower=bench.CALL,
             shape="{}",
             n=1 << 22,
             inputs=bench.signs,
@@ -337,6 +338,7 @@ def rows():
         ),
         Row(
             squared_hinge_loss,
+            slower=bench.CALL,
             shape="{}",
             n=1 << 22,
             inputs=bench.signs,
@@ -348,11 +350,13 @@ def rows():
         ),
         Row(
             crammer_singer_loss,
+            slower="the two best classes are looked for, where the formula masks the true one",
             peers={"Optax": bench.optax("multiclass_hinge_loss"), FORMULA: plain_crammer_singer},
             **bench.classes(8192, 1000),
         ),
         Row(
             weston_watkins_loss,
+            slower=bench.FUSED,
             peers={"torch": lambda s, y: F.multi_margin_loss(s, y) * s.shape[1]},
             **bench.classes(8192, 1000),
         ),

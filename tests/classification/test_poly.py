@@ -306,17 +306,20 @@ def rows():
     return [
         Row(
             poly1_cross_entropy,
+            slower=bench.DIGITS,
             peers={FORMULA: plain_poly, "torch idiom": lambda x, y: reused(x, y, (1.0,))},
             **bench.classes(8192, 1000),
         ),
         Row(
             poly_loss,
+            slower=bench.DIGITS,
             settings={"epsilons": (1.0, 0.5)},
             peers={FORMULA: plain_poly_n, "torch idiom": lambda x, y: reused(x, y, (1.0, 0.5))},
             **bench.classes(8192, 1000),
         ),
         Row(
             poly1_focal_loss,
+            slower="infinite logits must cost 0 on their side and inf on the other",
             shape="{} x 4 x 256 x 256",
             n=8,
             inputs=bench.binary(4, 256, 256),

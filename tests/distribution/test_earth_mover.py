@@ -6,6 +6,7 @@ import torch
 
 from lossbook.book.pages.speed import FORMULA
 from lossbook.distribution.earth_mover import earth_mover_distance, squared_emd_loss
+from tests.bench import rows as bench
 from tests.bench.measure import Row
 from tests.contract import Case, real
 
@@ -210,7 +211,7 @@ def rows():
     def histograms(n):
         return torch.rand(n, 1024).softmax(1).requires_grad_(), torch.rand(n, 1024).softmax(1)
 
-    bins = {"shape": "{} x 1024", "n": 4096, "inputs": histograms}
+    bins = {"shape": "{} x 1024", "n": 4096, "inputs": histograms, "slower": bench.CALL}
     return [
         Row(
             earth_mover_distance,

@@ -240,7 +240,7 @@ def rows():
     def faces(n):
         return bench.leaf(n, 512), bench.leaf(10_000, 512), torch.randint(10_000, (n,))
 
-    form = {"shape": "{} x 512, 10000 classes", "n": 256, "inputs": faces}
+    form = {"shape": "{} x 512, 10000 classes", "n": 256, "inputs": faces, "slower": bench.UNITS}
     peers = {
         "pytorch-metric-learning": bench.metric_learning(angles),
         FORMULA: plain_arcface,

@@ -185,11 +185,18 @@ def cases():
     ]
 
 
+CHORD = (
+    "vectors are scaled first, so that no square overflows, and then subtracted, so that nearly "
+    "equal ones keep their digits"
+)
+
+
 def rows():
     form = {"shape": "{} x 256", "n": 4096}
     return [
         Row(
             cosine_distance,
+            slower=CHORD,
             inputs=bench.pairs,
             peers={
                 "torch": lambda x, y: (1 - F.cosine_similarity(x, y)).mean(),
@@ -200,8 +207,7 @@ def rows():
         ),
         Row(
             cosine_embedding_loss,
-            slower="vectors are scaled first, so that no square overflows, and then subtracted, "
-            "so that nearly equal ones keep their digits",
+            slower=CHORD,
             inputs=lambda n: (*bench.pairs(n), torch.randint(2, (n,)).float() * 2 - 1),
             peers={"torch": F.cosine_embedding_loss},
             **form,

@@ -228,7 +228,7 @@ def rows():
         w, b = (torch.tensor(x, requires_grad=True) for x in (10.0, -5.0))
         return bench.leaf(n, 10, 256), w, b
 
-    form = {"shape": "{} x 10 x 256", "n": 64, "inputs": speech}
+    form = {"shape": "{} x 10 x 256", "n": 64, "inputs": speech, "slower": bench.UNITS}
     return [
         Row(
             ge2e_softmax_loss,

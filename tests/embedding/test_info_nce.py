@@ -236,8 +236,9 @@ def rows():
     }
     # At 2 x 512 MONAI takes 18 s and pytorch-metric-learning 48 s: they keep up at 2 x 128.
     few = {name: everyone[name] for name in ("Optax", FORMULA)}
-    one = {"shape": "{} x 256", "inputs": bench.pairs, "peers": {FORMULA: plain_info_nce}}
-    two = {"shape": "2 x {} x 256", "inputs": bench.pairs}
+    form = {"inputs": bench.pairs, "slower": bench.UNITS}
+    one = {"shape": "{} x 256", "peers": {FORMULA: plain_info_nce}, **form}
+    two = {"shape": "2 x {} x 256", **form}
     return [
         Row(info_nce, n=1024, sweep=(256, 512, 1024, 2048, 4096), **one),
         Row(info_nce, n=4096, **one),

@@ -164,6 +164,7 @@ def rows():
     return [
         Row(
             multiple_negatives_ranking_loss,
+            slower=bench.UNITS,
             shape="{} x 256",
             n=1024,
             inputs=bench.pairs,

@@ -272,7 +272,7 @@ def cases():
 
 
 def plain_penalty(critic, real, fake):
-    share = torch.linspace(0, 1, len(real))[:, None]
+    share = torch.linspace(0, 1, len(real), device=real.device)[:, None]
     points = share * real + (1 - share) * fake
     (slopes,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     return ((slopes.norm(2, dim=1) - 1) ** 2).mean()

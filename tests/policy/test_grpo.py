@@ -14,6 +14,7 @@ from lossbook.policy.grpo import (
     leave_one_out_advantages,
 )
 from lossbook.policy.ppo import ppo_clip_loss
+from tests.bench import rows as bench
 from tests.bench.measure import Row
 from tests.contract import Case, integer, real
 
@@ -518,6 +519,7 @@ def rows():
             4096,
             lambda n: (*pair(n), torch.randn(64, n)),
             {FORMULA: lambda x, o, a: -((x - o).exp().clamp_max(5).detach() * a * x).mean()},
+            slower=bench.CALL,
         ),
     ]
 

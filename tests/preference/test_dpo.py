@@ -492,6 +492,7 @@ def rows():
         found += [
             Row(
                 dpo_loss,
+                slower=bench.CALL,
                 shape="{}",
                 n=n,
                 inputs=four,
@@ -499,6 +500,7 @@ def rows():
             ),
             Row(
                 ipo_loss,
+                slower=bench.CALL,
                 shape="{}",
                 n=n,
                 inputs=four,

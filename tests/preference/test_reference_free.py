@@ -204,6 +204,7 @@ def rows():
         for row in (
             Row(
                 simpo_loss,
+                slower=bench.CALL,
                 shape="{}",
                 n=n,
                 inputs=lambda n: (bench.leaf(n), bench.leaf(n)),

@@ -146,6 +146,7 @@ def rows():
     return [
         Row(
             margin_ranking_loss,
+            slower=bench.CALL,
             shape="{}",
             n=n,
             settings={"margin": 1.0},

@@ -111,6 +111,7 @@ def rows():
             shape=shape,
             n=n,
             inputs=inputs,
+            slower=bench.CALL,
             peers={
                 "torch": F.l1_loss,
                 "Keras": bench.keras("MeanAbsoluteError"),

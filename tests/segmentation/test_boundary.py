@@ -237,6 +237,7 @@ def rows():
     return [
         Row(
             boundary_loss,
+            slower=bench.CALL,
             shape="{} x 4 x 256 x 256",
             n=8,
             inputs=lambda n: (bench.maps(256)(n)[0], torch.randn(n, 4, 256, 256)),
