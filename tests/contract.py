@@ -136,9 +136,9 @@ class Case:
         errors: (inputs, settings, pattern of the ValueError's message). "expected ..., got ..."
             is demanded of each.
         facts: What the card states, at the first settings. "range": (low, high), both reached or
-            approached by the adversarial inputs; "perfect" and "chance": (inputs, value); "empty":
-            (inputs, value), where no values on an empty batch is not the answer; "convex": bool,
-            in the first differentiable input.
+            approached by the adversarial inputs; "perfect" and "chance": (inputs, value), and in
+            words what the value of a chance depends on; "empty": (inputs, value), where no values
+            on an empty batch is not the answer; "convex": bool, in the first differentiable input.
         ranges: For each real-valued setting the interval from which its values are drawn, as
             numbers and as 0-d tensors: {"gamma": (0.0, 5.0)}. The ends are drawn too.
         near: Draws inputs next to the best prediction, at distances from 1 down to 1e-6 and at 0,
@@ -1189,11 +1189,12 @@ def check_facts(case: Case, _: Options) -> dict[str, Part]:
         measure.note = f"{low:g} to {high:g}"
 
     def at(name: str, measure: Measure) -> None:
-        inputs, value = case.facts[name]
+        inputs, value, *words = case.facts[name]
         ours = case.loss(*inputs, **first)
         measure.demand(ours.numel(), f"no value to compare for {name!r}")
         measure.close(ours, np.broadcast_to(value, ours.shape), tolerance, name)
-        measure.note = ", ".join(f"{number:.4g}" for number in np.ravel(value))
+        numbers = ", ".join(f"{number:.4g}" for number in np.ravel(value))
+        measure.note = ": ".join([numbers, *words])
 
     def convex(measure: Measure) -> None:
         bent = 0.0

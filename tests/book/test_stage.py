@@ -396,6 +396,13 @@ def test_a_cell_that_draws_or_compares_is_folded_below_what_it_shows(output, err
     assert 'kept -->")\n```\n\n<!--output 1-->\n' in text
 
 
+def test_a_helper_states_no_fact(monkeypatch):
+    found = {"checks": {"facts": {"parts": {"range": {"status": "passed", "note": "0 to inf"}}}}}
+    monkeypatch.setattr(card, "results", lambda _: found)
+    text = facts.table(["center_loss", "update_centers"], {})
+    assert '<th scope="row">range</th><td>0 to inf</td><td class="not-run">not stated</td>' in text
+
+
 def test_the_facts_come_from_signature_docstring_and_vetting(monkeypatch):
     part = {"status": "passed", "note": "0 to inf"}
     found = {"checks": {"facts": {"parts": {"range": part, "chance": {"status": "failed"}}}}}

@@ -229,6 +229,7 @@ def cases():
                 "chance": (
                     (torch.zeros(2, 3).double(), integer([0, 2])),
                     (1 - 3**-0.2) / 0.2 - (1 - 3**-0.2) / 1.2,
+                    "equal logits, with C = 3",
                 ),
                 "convex": False,
             },
@@ -284,7 +285,7 @@ def cases():
             ],
             facts={
                 "range": (0.0, 1.0),
-                "chance": ((torch.zeros(2, 3).double(),), 1 / 3),
+                "chance": ((torch.zeros(2, 3).double(),), 1 / 3, "1 / C, with C = 3"),
                 "convex": False,
             },
         ),

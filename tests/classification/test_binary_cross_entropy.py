@@ -157,7 +157,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([1e4, -1e4]), real([1.0, 0.0])), 0.0),
-                "chance": ((real([0.0, 0.0]), real([1.0, 0.0])), math.log(2)),
+                "chance": (
+                    (real([0.0, 0.0]), real([1.0, 0.0])),
+                    math.log(2),
+                    "a logit of 0: log 2",
+                ),
                 "convex": True,
             },
         )

@@ -174,7 +174,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
-                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3)),
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    math.log(3),
+                    "log C, with C = 3",
+                ),
                 "convex": True,
             },
         )

@@ -185,7 +185,11 @@ def cases():
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
                 # p_t = 1/3, so (2/3)^2 log 3.
-                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), 4 / 9 * math.log(3)),
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    4 / 9 * math.log(3),
+                    "(1 - 1/C)^2 log C, with C = 3",
+                ),
                 "convex": False,
             },
         ),
@@ -242,6 +246,7 @@ def cases():
                 "chance": (
                     (real([0.0, 0.0]), real([1.0, 0.0])),
                     np.array([0.25, 0.75]) / 4 * math.log(2),
+                    "a logit of 0, for a yes and a no",
                 ),
                 "convex": False,
             },

@@ -200,7 +200,7 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([1.0, -2.0]), real([1.0, -1.0])), 0.0),
-                "chance": ((real([0.0, 0.0]), real([1.0, -1.0])), 1.0),
+                "chance": ((real([0.0, 0.0]), real([1.0, -1.0])), 1.0, "a score of 0"),
                 "convex": True,
             },
         ),
@@ -228,7 +228,7 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([1.0, -2.0]), real([1.0, -1.0])), 0.0),
-                "chance": ((real([0.0, 0.0]), real([1.0, -1.0])), 1.0),
+                "chance": ((real([0.0, 0.0]), real([1.0, -1.0])), 1.0, "a score of 0"),
                 "convex": True,
             },
         ),
@@ -270,7 +270,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1.0, 0.0, -4.0]]), integer([0])), 0.0),
-                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), 1.0),
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    1.0,
+                    "equal scores: the margin",
+                ),
                 "convex": True,
             },
             exempt={"device/gradient in the corners": "of scores that are tied, either is best"},
@@ -308,7 +312,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1.0, 0.0, -4.0]]), integer([0])), 0.0),
-                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), 2.0),
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    2.0,
+                    "equal scores: C - 1, with C = 3",
+                ),
                 "convex": True,
             },
         ),

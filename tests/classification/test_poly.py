@@ -156,7 +156,11 @@ def cases():
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
                 # p_t = 1/3: log 3 + 2/3.
-                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3) + 2 / 3),
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    math.log(3) + 2 / 3,
+                    "log C + 1 - 1/C, with C = 3",
+                ),
                 "convex": True,
             },
         ),
@@ -220,6 +224,7 @@ def cases():
                 "chance": (
                     (real([0.0, 0.0]), real([1.0, 0.0])),
                     np.array([0.25, 0.75]) * (math.log(2) / 4 + 1 / 8),
+                    "a logit of 0, for a yes and a no",
                 ),
                 "convex": False,
             },
@@ -271,7 +276,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([[1e4, 0.0, 0.0]]), integer([0])), 0.0),
-                "chance": ((torch.zeros(2, 3).double(), integer([0, 2])), math.log(3) + 2 / 3),
+                "chance": (
+                    (torch.zeros(2, 3).double(), integer([0, 2])),
+                    math.log(3) + 2 / 3,
+                    "log C + 1 - 1/C, with C = 3",
+                ),
                 "convex": True,
             },
         ),

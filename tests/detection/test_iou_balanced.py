@@ -225,7 +225,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": (SURE, 0.0),
-                "chance": ((torch.zeros(2, 5).double(), integer([3, 0]), IOUS), math.log(5)),
+                "chance": (
+                    (torch.zeros(2, 5).double(), integer([3, 0]), IOUS),
+                    math.log(5),
+                    "log C, with C = 5",
+                ),
                 "convex": False,
             },
             exempt={

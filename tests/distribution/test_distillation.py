@@ -177,6 +177,7 @@ def cases():
                 "chance": (
                     (torch.zeros(2, 3).double(), torch.zeros(2, 3).double(), integer([0, 2])),
                     14.5 * math.log(3),
+                    "both uniform: (alpha T^2 + 1 - alpha) log C, with C = 3",
                 ),
                 "convex": True,
             },

@@ -181,7 +181,11 @@ def cases():
             facts={
                 "range": (0.0, math.log(2)),
                 "perfect": (SAME, 0.0),
-                "chance": ((real([[0.0, 0.0]]), real([[0.0, -INF]])), HALF),
+                "chance": (
+                    (real([[0.0, 0.0]]), real([[0.0, -INF]])),
+                    HALF,
+                    "uniform, of a sure target, with C = 2",
+                ),
                 "convex": False,
             },
             **shared,
@@ -232,7 +236,11 @@ def cases():
                 "range": (0.0, 1.0),
                 "perfect": (SAME, 0.0),
                 # Uniform predictions of three classes, a one-hot target.
-                "chance": ((real([[0.0, 0.0, 0.0]]), real([[0.0, -INF, -INF]])), 2 / 3),
+                "chance": (
+                    (real([[0.0, 0.0, 0.0]]), real([[0.0, -INF, -INF]])),
+                    2 / 3,
+                    "uniform, of a sure target: 1 - 1/C, with C = 3",
+                ),
                 "convex": False,
             },
             **shared,

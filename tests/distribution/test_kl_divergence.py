@@ -163,7 +163,11 @@ def cases():
                 "range": (0.0, INF),
                 "perfect": (SAME, 0.0),
                 # Uniform predictions, a one-hot target: log 3.
-                "chance": ((real([[0.0, 0.0, 0.0]]), real([[0.0, -INF, -INF]])), math.log(3)),
+                "chance": (
+                    (real([[0.0, 0.0, 0.0]]), real([[0.0, -INF, -INF]])),
+                    math.log(3),
+                    "uniform, of a sure target: log C, with C = 3",
+                ),
                 "convex": True,
             },
         ),

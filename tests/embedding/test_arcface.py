@@ -163,6 +163,7 @@ def cases():
                 "chance": (
                     (real([[0.0, 0.0]]), real([[1.0, 0.0], [0.0, 1.0]]), integer([0])),
                     math.log1p(math.exp(64 * math.sin(0.5))),
+                    "a zero embedding, with two classes",
                 ),
                 "convex": False,
             },
@@ -199,7 +200,11 @@ def cases():
             ],
             facts={
                 "range": (0.0, math.inf),
-                "chance": ((real([[0.0, 0.0]]), AXES, integer([0])), math.log(3)),
+                "chance": (
+                    (real([[0.0, 0.0]]), AXES, integer([0])),
+                    math.log(3),
+                    "a zero embedding: log C, with C = 3",
+                ),
                 "convex": False,
             },
             **COMMON,

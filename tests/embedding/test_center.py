@@ -131,8 +131,8 @@ def cases():
                 (given, {"alpha": 1.5}, r"alpha in \[0, 1\], got 1.5"),
                 (given, {"alpha": math.nan}, r"alpha in \[0, 1\], got nan"),
             ],
-            facts={"perfect": (POINT, [[9.0, 9.0], [0.3, -0.7]])},
             exempt={
+                "facts": "an update rule, not a loss",
                 "gradient/finite differences": "an update rule, not a loss",
                 "second gradient": "an update rule, not a loss",
                 "extremes/nan": "a class without an embedding stays where it is",

@@ -165,7 +165,10 @@ def cases():
                     real(np.full(x.shape[:2], math.log(len(x)))),
                 ),
             },
-            facts={"chance": (ONE_POINT, math.log(2)), "convex": False},
+            facts={
+                "chance": (ONE_POINT, math.log(2), "all at one point: log N, with N = 2 speakers"),
+                "convex": False,
+            },
             **COMMON,
         ),
         Case(
@@ -181,7 +184,11 @@ def cases():
                     torch.ones(x.shape[:2]),
                 ),
             },
-            facts={"chance": (ONE_POINT, 1.0), "range": (0.0, 2.0), "convex": False},
+            facts={
+                "chance": (ONE_POINT, 1.0, "all at one point"),
+                "range": (0.0, 2.0),
+                "convex": False,
+            },
             **COMMON
             | {
                 # Steep, or its least value would be sigmoid(-5).

@@ -150,7 +150,7 @@ def cases():
             peers={"torch": torch_cross_entropy},
             errors=errors("queries", "keys"),
             facts={
-                "chance": (SAME, math.log(3)),
+                "chance": (SAME, math.log(3), "log N, with N = 3 pairs"),
                 "convex": False,
             },
         ),
@@ -183,7 +183,10 @@ def cases():
                 "monai": monai_ntxent,
             },
             errors=errors("views1", "views2"),
-            facts={"chance": (SAME, math.log(5)), "convex": False},
+            facts={
+                "chance": (SAME, math.log(5), "log(2 N - 1), with N = 3 pairs"),
+                "convex": False,
+            },
         ),
     ]
 

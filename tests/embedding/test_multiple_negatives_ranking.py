@@ -147,7 +147,7 @@ def cases():
                 ((ROWS, ROWS), {"scale": math.nan}, "scale >= 0, got nan"),
             ],
             facts={
-                "chance": ((ALIKE, 2 * ALIKE), math.log(3)),
+                "chance": ((ALIKE, 2 * ALIKE), math.log(3), "log N, with N = 3 pairs"),
                 "convex": False,
             },
         ),

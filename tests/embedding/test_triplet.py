@@ -188,7 +188,7 @@ def cases():
             ],
             facts={
                 "range": (0.0, math.inf),
-                "chance": ((POINT, POINT, POINT), 0.2),
+                "chance": ((POINT, POINT, POINT), 0.2, "all at one point: the margin"),
                 "convex": True,
             },
         ),
@@ -230,7 +230,7 @@ def cases():
             exempt={"extremes/nan": "a row that has no triplet costs 0"},
             facts={
                 "range": (0.0, math.inf),
-                "chance": (HARD["all equal"], 0.2),
+                "chance": (HARD["all equal"], 0.2, "all at one point: the margin"),
                 "convex": False,
             },
         ),

@@ -147,7 +147,7 @@ def cases():
                 "range": (0.0, math.inf),
                 "perfect": (PAIRS["as coded"], 0.0),
                 # Both get the number halfway: (1/2)^2 / 2, twice.
-                "chance": ((real([0.5]), real([0.5])), 0.25),
+                "chance": ((real([0.5]), real([0.5])), 0.25, "both scores 1/2"),
                 "convex": True,
             },
         ),
@@ -176,7 +176,7 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([1.0]),), 0.0),
-                "chance": ((real([0.5]),), 0.125),
+                "chance": ((real([0.5]),), 0.125, "a score of 1/2"),
                 "convex": True,
             },
         ),

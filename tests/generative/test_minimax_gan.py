@@ -154,7 +154,7 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": (PAIRS["right by 1e4"], 0.0),
-                "chance": (PAIRS["zero"], 2 * math.log(2)),
+                "chance": (PAIRS["zero"], 2 * math.log(2), "logits of 0: 2 log 2"),
                 "convex": True,
             },
         ),
@@ -183,7 +183,7 @@ def cases():
             errors=[((integer([1]),), {}, "floating fake_logits, got torch.int64")],
             facts={
                 "range": (-math.inf, 0.0),
-                "chance": ((real([0.0]),), -math.log(2)),
+                "chance": ((real([0.0]),), -math.log(2), "a logit of 0: -log 2"),
                 "convex": False,
             },
         ),
@@ -218,7 +218,7 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": ((real([1e4]),), 0.0),
-                "chance": ((real([0.0]),), math.log(2)),
+                "chance": ((real([0.0]),), math.log(2), "a logit of 0: log 2"),
                 "convex": True,
             },
         ),

@@ -125,7 +125,7 @@ def cases():
             exempt={"peers": "no library has a difference"},
             facts={
                 "range": (-math.inf, math.inf),
-                "chance": (PAIRS["equal"], 0.0),
+                "chance": (PAIRS["equal"], 0.0, "equal scores"),
                 "convex": True,
             },
         ),
@@ -145,7 +145,7 @@ def cases():
             exempt={"peers": "no library has a minus sign"},
             facts={
                 "range": (-math.inf, math.inf),
-                "chance": ((real([0.0]),), 0.0),
+                "chance": ((real([0.0]),), 0.0, "a score of 0"),
                 "convex": True,
             },
         ),
@@ -251,7 +251,11 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 # At a zero gradient, the square of the target.
-                "chance": ((Bowl(0.0, 1.0), torch.zeros(4, 3), torch.zeros(4, 3)), 1.0),
+                "chance": (
+                    (Bowl(0.0, 1.0), torch.zeros(4, 3), torch.zeros(4, 3)),
+                    1.0,
+                    "a zero gradient: the target squared",
+                ),
                 "perfect": (
                     (Bowl(0.5, 0.0), torch.zeros(4, 2, 2), torch.ones(4, 2, 2)),
                     0.0,

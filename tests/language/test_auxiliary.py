@@ -137,7 +137,11 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": ((real([[0.0, -INF, -INF]]),), 0.0),
-                "chance": ((torch.zeros(2, 4).double(),), math.log(4) ** 2),
+                "chance": (
+                    (torch.zeros(2, 4).double(),),
+                    math.log(4) ** 2,
+                    "logits of 0: (log V)^2, with V = 4",
+                ),
                 "convex": False,
             },
         ),
@@ -209,7 +213,7 @@ def cases():
                 ),
             ],
             facts={
-                "chance": ((torch.zeros(5, 4).double(),), 1.0),
+                "chance": ((torch.zeros(5, 4).double(),), 1.0, "equal probabilities"),
                 "empty": ((torch.zeros(0, 4).double(),), 0.0),
                 "convex": False,
             },

@@ -157,7 +157,7 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": (SURE, 0.0),
-                "chance": (EQUAL, math.log(5)),
+                "chance": (EQUAL, math.log(5), "log V, with V = 5"),
                 "convex": True,
             },
         ),

@@ -149,7 +149,11 @@ def cases():
             facts={
                 "range": (0.0, math.exp(-1)),
                 "perfect": (SURE, 0.0),
-                "chance": ((real([[7.0, 7.0, 7.0]]), integer([1])), math.log(3) / 3),
+                "chance": (
+                    (real([[7.0, 7.0, 7.0]]), integer([1])),
+                    math.log(3) / 3,
+                    "log V / V, with V = 3",
+                ),
                 "convex": False,
             },
             exempt={"gradient/finite differences": DETACHED, "second gradient": DETACHED},
@@ -216,7 +220,11 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": ((real([[0.0, 1e4, 0.0]]), ONE), 0.0),
-                "chance": ((real([[7.0, 7.0, 7.0]]), ONE), -math.log(2 / 3)),
+                "chance": (
+                    (real([[7.0, 7.0, 7.0]]), ONE),
+                    -math.log(2 / 3),
+                    "one negative: -log(1 - 1/V), with V = 3",
+                ),
                 "convex": False,
             },
         ),

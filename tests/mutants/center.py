@@ -1,7 +1,7 @@
 from tests.mutants import edits
 
 SUM = "(errors * errors).sum(1) / 2"
-OWN = "centers.detach().to(wide).index_select(0, labels)"
+OWN = "centers.detach().index_select(0, labels).to(wide)"
 STEP = "alpha * totals / (1 + counts)[:, None]"
 PULLS = "embeddings.detach().to(wide) - old.index_select(0, labels)"
 CHECKS = [
@@ -40,21 +40,21 @@ MUTANTS = edits(
             ),
             (
                 "the nearest center, whatever the label",
-                "(0, labels)\n    return",
-                "(0, torch.cdist(embeddings, centers.detach()).argmin(1))\n    return",
+                "(0, labels).to(wide)\n    return",
+                "(0, torch.cdist(embeddings, centers.detach()).argmin(1)).to(wide)\n    return",
                 "value",
             ),
             (
                 "the first center of two",
-                "(0, labels)\n    return",
-                "(0, labels * (len(centers) != 2))\n    return",
+                "(0, labels).to(wide)\n    return",
+                "(0, labels * (len(centers) != 2)).to(wide)\n    return",
                 "shapes",
                 "two classes",
             ),
             (
                 "a negative label counts from the end",
-                ".index_select(0, labels)\n    return",
-                "[labels]\n    return",
+                ".index_select(0, labels).to(wide)\n    return",
+                "[labels].to(wide)\n    return",
                 "test_a_negative_label_is_no_class",
             ),
             (

@@ -245,7 +245,7 @@ def cases():
             },
             peers={"scipy": scipy_zscore},
             errors=TOO_FEW,
-            facts={"chance": (EQUAL, 0.0)},
+            facts={"chance": (EQUAL, 0.0, "equal rewards")},
             exempt={
                 "next to the optimum": "it has no least value",
                 "device/gradient in the corners": "that of a mean that is always 0 is rounding",
@@ -272,7 +272,7 @@ def cases():
                 ),
             },
             errors=TOO_FEW,
-            facts={"chance": (EQUAL, 0.0)},
+            facts={"chance": (EQUAL, 0.0, "equal rewards")},
             exempt={
                 "next to the optimum": "it has no least value",
                 "peers": "no library in reach has it as a function",

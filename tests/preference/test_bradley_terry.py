@@ -120,7 +120,7 @@ def cases():
             facts={
                 "range": (0.0, math.inf),
                 "perfect": (SURE, 0.0),
-                "chance": (TIE, math.log(2)),
+                "chance": (TIE, math.log(2), "a tie: log 2"),
                 "convex": True,
             },
         ),

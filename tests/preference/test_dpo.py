@@ -302,7 +302,7 @@ def cases():
             facts={
                 "range": (-INF, 0.0),
                 "perfect": (CERTAIN, 0.0),
-                "chance": (UNIFORM, -2 * math.log(3)),
+                "chance": (UNIFORM, -2 * math.log(3), "two tokens: -2 log V, with V = 3"),
                 "convex": False,  # Concave.
             },
         ),
@@ -358,7 +358,7 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": (LEADS["ahead by 1e4"], 0.0),
-                "chance": (LEADS["nothing learned"], math.log(2)),
+                "chance": (LEADS["nothing learned"], math.log(2), "nothing learned: log 2"),
                 "convex": True,
             },
             **pairs,
@@ -400,7 +400,7 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": (tuple(real([x]) for x in (-5.0, -12.0, -9.5, -11.5)), 0.0),
-                "chance": (LEADS["nothing learned"], 25.0),
+                "chance": (LEADS["nothing learned"], 25.0, "nothing learned: 1 / (4 tau^2)"),
                 "convex": True,
             },
             **(pairs | {"adversarial": LEADS | {"on target": (*FOUR[:2], real([-14.5]), FOUR[3])}}),
@@ -472,7 +472,11 @@ def cases():
             ],
             facts={
                 "range": (0.0, 1.0),
-                "chance": ((real([-3.0]), real([-5.0]), keep(True), real(2.0)), 0.5),
+                "chance": (
+                    (real([-3.0]), real([-5.0]), keep(True), real(2.0)),
+                    0.5,
+                    "a ratio at the KL",
+                ),
                 "perfect": ((real([1e4]), real([0.0]), keep(True), real(1.0)), 0.0),
                 "convex": False,
             },

@@ -136,7 +136,7 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": ((real([-1.0]), real([-1e4])), 0.0),
-                "chance": (TIE, math.log1p(math.exp(0.5))),
+                "chance": (TIE, math.log1p(math.exp(0.5)), "a tie: log(1 + e^gamma)"),
                 "convex": True,
             },
         ),
@@ -183,7 +183,11 @@ def cases():
             facts={
                 "range": (0.0, INF),
                 "perfect": ((real([0.0, 0.0]), real([-1.0, -1e4])), 0.0),
-                "chance": ((real([-math.log(3)]),) * 2, math.log(3) + 0.1 * math.log(2)),
+                "chance": (
+                    (real([-math.log(3)]),) * 2,
+                    math.log(3) + 0.1 * math.log(2),
+                    "a tie at a probability of 1/3",
+                ),
                 "convex": False,
             },
         ),

@@ -132,7 +132,7 @@ def cases():
                 "range": (0.0, math.inf),
                 "perfect": (ONE, 0.0),
                 # Equal scores: the margin.
-                "chance": (ADVERSARIAL["a tie"], 0.5),
+                "chance": (ADVERSARIAL["a tie"], 0.5, "a tie costs the margin"),
                 "convex": True,
             },
         ),

@@ -156,6 +156,7 @@ def cases():
                 "chance": (
                     (torch.full((1, 1, 8), 0.5).double(), real([[[0.0, 1.0] * 4]])),
                     1 - (4 + 1e-5) / (8 + 1e-5),
+                    "half of the pixels, all at 1/2",
                 ),
                 "convex": False,
             },

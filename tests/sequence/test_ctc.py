@@ -242,7 +242,11 @@ def cases():
                 "range": (0.0, math.inf),
                 "perfect": (ADVERSARIAL["right by 1e4"], 0.0),
                 # 1 2 in three frames: 1 1 2, 1 2 2, - 1 2, 1 - 2 and 1 2 -, of 4^3.
-                "chance": (row(np.zeros((3, 4)), [1, 2]), math.log(64 / 5)),
+                "chance": (
+                    row(np.zeros((3, 4)), [1, 2]),
+                    math.log(64 / 5),
+                    "two labels in three frames of four classes",
+                ),
                 "convex": False,
             },
             infinite={

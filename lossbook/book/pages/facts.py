@@ -29,7 +29,10 @@ def table(losses: Sequence[str], meta: Mapping[str, Any]) -> str:
         if any(cells[label] for cells in described):
             cells = "".join(f"<td>{c[label]}</td>" for c in described)
             rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
-    found = [card.results(name) for name in losses]
+    found = [
+        None if card.helper(getattr(lossbook, name).__doc__) else card.results(name)
+        for name in losses
+    ]
     for fact in ("range", "perfect", "chance"):
         stated = [card.fact(f, fact) for f in found]
         if any("not-run" not in cell for cell in stated):

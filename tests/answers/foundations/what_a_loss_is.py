@@ -92,6 +92,13 @@ ANSWERS = {
                 risks = [eta * phi(x) + (1 - eta) * phi(-x) for eta in (0.51, 0.75, 0.9)]
                 return all(risk[x <= 0].min() > risk.min() + 1e-6 for risk in risks)
             """,
+            # One eta for all.
+            """
+            def suitable(phi):
+                x = torch.arange(-400, 401, dtype=torch.float64) / 100
+                risk = 0.9 * phi(x) + 0.1 * phi(-x)
+                return bool(risk[x <= 0].min() > risk.min() + 1e-6)
+            """,
             # What falls will do.
             """
             def suitable(phi):
