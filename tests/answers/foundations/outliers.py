@@ -78,6 +78,11 @@ ANSWERS = {
             def factor(residuals):
                 return residuals.exp().mean()
             """,
+            # Residuals that average 0.
+            """
+            def factor(residuals):
+                return (residuals.mean() - residuals).exp().mean()
+            """,
             # A quotient of means in place of a mean of quotients.
             """
             def factor(residuals):
