@@ -152,6 +152,7 @@ def rows():
     return [
         Row(
             center_loss,
+            slower=bench.CALL,
             shape="{} x 256, 1000 classes",
             n=4096,
             inputs=inputs,
