@@ -108,7 +108,7 @@ def least_squares_generator_loss(fake_scores: Tensor, *, c: float | Tensor = 1.0
 
         loss = (D(G(z)) - c)^2 / 2
 
-    Its slope, D - c, grows with the distance, so that fakes found out surely are pulled hardest.
+    Its slope, D - c, grows with the distance from c, on either side.
 
     Args:
         fake_scores: Discriminator's scores of fake samples, shape `(N, *)`, any real numbers. No

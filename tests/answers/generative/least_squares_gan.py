@@ -34,6 +34,12 @@ ANSWERS = {
             def least(p, q, a, b):
                 return (p * q / (p + q)).sum() / 2
             """,
+            # By way of the best score.
+            """
+            def least(p, q, a, b):
+                best = (b * p + a * q) / (p + q)
+                return (p * (best - b) ** 2 + q * (best - a) ** 2).sum() / 2
+            """,
             # The denominator squared, as it is before the two sides are added.
             """
             def least(p, q, a, b):
