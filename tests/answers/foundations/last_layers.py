@@ -45,12 +45,20 @@ ANSWERS = {
         assert torch.allclose(slope, z / (1 + z.abs()) - y), "the gradient is not h(z) - y"
         right = y / (1 - y.abs())
         assert softsign_loss(right, y).abs().max() < 1e-9, "a perfect prediction costs something"
+        above, below = (softsign_loss(z.detach() + moved, y) for moved in (1e-4, -1e-4))
+        assert torch.allclose((above - below) / 2e-4, slope, atol=1e-5), "the values do not rise so"
         """,
         wrong=(
             # Without its constant.
             """
             def softsign_loss(z, y):
                 return z.abs() - torch.log1p(z.abs()) - y * z
+            """,
+            # The right gradient of a wrong value.
+            """
+            def softsign_loss(z, y):
+                off = (z / (1 + z.abs()) - y).detach()
+                return off**2 / 2 + off * (z - z.detach())
             """,
             # Half the squared error of the prediction.
             """
@@ -78,6 +86,12 @@ ANSWERS = {
             """
             def count_loss(log_rates, counts, hours):
                 return log_rates.exp() - counts * log_rates
+            """,
+            # The right gradient of a squared error.
+            """
+            def count_loss(log_rates, counts, hours):
+                expected = hours * log_rates.exp()
+                return (expected - counts) ** 2 / 2 / expected.detach()
             """,
             # Counts per hour, each with one voice.
             """
