@@ -19,7 +19,7 @@ class _SquaredDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        return (x - y).square().sum((1, 2, 3))
+        return _apart(x, y).square().sum((1, 2, 3))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _: Tensor) -> None:
@@ -29,15 +29,20 @@ class _SquaredDistances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y = ctx.saved_tensors
-        slope = (2 * gradient)[:, None, None, None] * (x - y)
+        slope = (2 * gradient)[:, None, None, None] * _apart(x, y)
         to_x, to_y = ctx.needs_input_grad
-        return slope if to_x else None, -slope if to_y else None
+        return slope.to(x.dtype) if to_x else None, -slope.to(y.dtype) if to_y else None
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor, dy: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
-        change: Tensor = 2 * (x - y) * (dx - dy)
+        change: Tensor = 2 * _apart(x, y) * _apart(dx, dy)
         return change.sum((1, 2, 3))
+
+
+def _apart(x: Tensor, y: Tensor) -> Tensor:
+    wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return x.to(wide) - y.to(wide)
 
 
 def perceptual_loss(features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
@@ -79,8 +84,7 @@ def perceptual_loss(features: Sequence[Tensor], target_features: Sequence[Tensor
     distances = _SquaredDistances.forward if compiled else _SquaredDistances.apply
     loss = torch.zeros((), device=features[0].device)
     for x, y in zip(features, target_features, strict=True):
-        wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        loss = loss + distances(x.to(wide), y.to(wide)) / x.shape[1:].numel()
+        loss = loss + distances(x, y) / x.shape[1:].numel()
     return loss.to(features[0].dtype)
 
 

@@ -305,6 +305,13 @@ def test_half_precision_sums_in_float32():
     assert style_loss(f, t).tolist() == [4 * 2**2]
 
 
+def test_half_features_are_kept_for_the_slope_as_they_are():
+    f, kept = torch.ones(2, 8, 16, 16, dtype=torch.float16, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.nbytes) or x, id):
+        perceptual_loss([f], [torch.zeros_like(f)])
+    assert sum(kept) < 2.1 * f.nbytes
+
+
 def test_close_styles_keep_apart_under_autocast():
     # In bfloat16 both Gram matrices would be rounded by 2^-9, as much as they differ.
     f = [x.float() for x in two_layers(np.random.default_rng(0))[0]]

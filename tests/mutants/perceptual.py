@@ -1,8 +1,8 @@
 from tests.mutants import edits
 
 # A layer's part of each loss.
-SQUARES = "distances(x.to(wide), y.to(wide)) / x.shape[1:].numel()"
-PIXELS = "(x.to(wide) - y.to(wide))"
+SQUARES = "distances(x, y) / x.shape[1:].numel()"
+PIXELS = "_apart(x, y)"
 GRAMS = "(_gram(x) - _gram(y)).square().sum((1, 2))"
 
 MUTANTS = edits(
@@ -39,18 +39,35 @@ MUTANTS = edits(
             ("only the last layer", "loss = loss + distances", "loss = distances", "value"),
             (
                 "features normalized along the channels",
-                "distances(x.to(wide), y.to(wide))",
-                "distances(*(torch.nn.functional.normalize(z.to(wide)) for z in (x, y)))",
+                "distances(x, y)",
+                "distances(*(torch.nn.functional.normalize(z.double()) for z in (x, y)))",
                 "value",
             ),
             (
                 "the prediction detached, not the target",
-                "distances(x.to(wide)",
-                "distances(x.detach().to(wide)",
+                "distances(x, y)",
+                "distances(x.detach(), y)",
                 "gradient",
             ),
-            ("no slope for the target", "-slope if to_y", "0 * slope if to_y", "gradient"),
-            ("the target pulled along", "-slope if to_y", "slope if to_y", "gradient"),
+            (
+                "wide copies kept",
+                "else _SquaredDistances.apply",
+                "else lambda x, y: _SquaredDistances.apply(x.float(), y.float())",
+                "test_half_features_are_kept_for_the_slope_as_they_are",
+            ),
+            (
+                "differences in half precision",
+                "return x.to(wide) - y.to(wide)",
+                "return x - y",
+                "test_half_precision_sums_in_float32",
+            ),
+            (
+                "no slope for the target",
+                "-slope.to(y.dtype) if to_y",
+                "0 * slope if to_y",
+                "gradient",
+            ),
+            ("the target pulled along", "-slope.to(y.dtype) if to_y", "slope if to_y", "gradient"),
             ("half the slope", "(2 * gradient)", "gradient", "gradient"),
             (
                 "a slope for one alone is lost",
@@ -60,11 +77,11 @@ MUTANTS = edits(
             ),
             (
                 "no curvature",
-                "* (x - y)\n        to_x",
-                "* (x - y).detach()\n        to_x",
+                "* _apart(x, y)\n        to_x",
+                "* _apart(x, y).detach()\n        to_x",
                 "second gradient",
             ),
-            ("forward mode forgets the target", "(dx - dy)", "dx", "modes"),
+            ("forward mode forgets the target", "_apart(dx, dy)", "dx", "modes"),
             (
                 "no slope in compiled code",
                 "else _SquaredDistances.apply",
