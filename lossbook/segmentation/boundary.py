@@ -86,7 +86,8 @@ def signed_distance_map(masks: Tensor, *, spacing: Sequence[float] | None = None
     Args:
         masks: True masks, bool, shape `(N, C, H, W)` or `(N, C, D, H, W)`.
         spacing: Length of a pixel along each axis, one positive number for each of H and W or of
-            D, H and W, in the unit of the map. None counts pixels.
+            D, H and W, in the unit of the map. None counts pixels. Squares of the quotients of
+            lengths must fit float32.
 
     Returns:
         The map of each mask, float32, shape `(N, C, H, W)` or `(N, C, D, H, W)`: no gradient.

@@ -396,6 +396,12 @@ def test_a_cell_that_draws_or_compares_is_folded_below_what_it_shows(output, err
     assert 'kept -->")\n```\n\n<!--output 1-->\n' in text
 
 
+def test_two_shapes_are_told_where_a_docstring_says_or():
+    text = facts.table(["signed_distance_map"], {})
+    assert "<code>masks</code> (N, C, H, W) or (N, C, D, H, W)</td>" in text
+    assert "<td>(N, C, H, W) or (N, C, D, H, W)</td>" in text
+
+
 def test_a_helper_states_no_fact(monkeypatch):
     found = {"checks": {"facts": {"parts": {"range": {"status": "passed", "note": "0 to inf"}}}}}
     monkeypatch.setattr(card, "results", lambda _: found)

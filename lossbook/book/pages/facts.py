@@ -9,7 +9,7 @@ from typing import Any
 import lossbook
 from lossbook.book.pages import card
 
-_SHAPE = re.compile(r"`(\([^`]*\))`")
+_SHAPE = re.compile(r"`(\([^`]*\))`(?:\s+or\s+`(\([^`]*\))`)?")
 
 
 def table(losses: Sequence[str], meta: Mapping[str, Any]) -> str:
@@ -46,6 +46,12 @@ def table(losses: Sequence[str], meta: Mapping[str, Any]) -> str:
     )
 
 
+def _shape(text: str) -> str:
+    """The first shape that a text names, or the first two if it says "or" between them."""
+    found = _SHAPE.search(text)
+    return " or ".join(escape(shape) for shape in found.groups() if shape) if found else ""
+
+
 def _described(name: str) -> dict[str, str]:
     """What a function takes, gives and can be set to; each shape as its docstring has it."""
     function = getattr(lossbook, name)
@@ -61,11 +67,9 @@ def _described(name: str) -> dict[str, str]:
                 f"<code>{parameter.name}={parameter.default}</code>" if given else label
             )
         else:
-            shape = _SHAPE.search(entries[parameter.name])
-            takes.append(f"{label} {escape(shape[1])}" if shape else label)
-    shape = _SHAPE.search(sections["Returns"])
+            takes.append(f"{label} {_shape(entries[parameter.name])}".strip())
     return {
         "takes": ", ".join(takes),
-        "gives": escape(shape[1]) if shape else "",
+        "gives": _shape(sections["Returns"]),
         "settings": ", ".join(settings),
     }

@@ -63,6 +63,24 @@ ANSWERS = {
             right = (away * torch.tensor(spacing).double()).norm(dim=1).view(shape)
             answer = distance(mask, spacing).double()
             assert torch.allclose(answer, right, atol=1e-4), "not for one voxel"
+
+
+        class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+            numbers = 0
+
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                made = func(*args, **(kwargs or {}))
+                for part in made if isinstance(made, tuple | list) else (made,):
+                    if isinstance(part, torch.Tensor):
+                        self.numbers = max(self.numbers, part.numel())
+                return made
+
+
+        mask = torch.from_numpy(experiments.rng(5).uniform(size=(9, 8, 10)) < 0.5)
+        mask[0, 0, 0] = False
+        with Largest() as largest:
+            distance(mask, (1, 2, 3))
+        assert largest.numbers <= 10 * mask.numel(), "a tensor is too large"
         """,
         wrong=(
             # Voxels are cubes.
