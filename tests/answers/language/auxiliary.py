@@ -71,6 +71,22 @@ ANSWERS = {
             def local_losses(parts):
                 return [load_balancing_loss(part) / len(parts) for part in parts]
             """,
+            # The counts of the device alone, the probabilities of all.
+            """
+            def local_losses(parts):
+                experts, tokens = parts[0].shape[1], sum(len(part) for part in parts)
+                likely = [part.softmax(dim=1).sum(dim=0) for part in parts]
+                own = [torch.bincount(part.argmax(1), minlength=experts) for part in parts]
+                mean = [p + sum(likely).detach() - p.detach() for p in likely]
+                return [experts / tokens**2 * (f * p).sum() for f, p in zip(own, mean)]
+            """,
+            # The right sum by a constant.
+            """
+            def local_losses(parts):
+                losses = [load_balancing_loss(part) / len(parts) for part in parts]
+                rest = load_balancing_loss(torch.cat(parts)) - sum(losses)
+                return [loss + rest.detach() / len(parts) for loss in losses]
+            """,
             # Their own losses, weighed by their tokens.
             """
             def local_losses(parts):
