@@ -5,20 +5,25 @@ from tests.answers import Answers
 ANSWERS = {
     1: Answers(
         wrong=(
-            # Sure, whatever epsilon.
+            # A hopeless example pulls hardest, whatever epsilon.
             """
-            def surest(epsilon):
-                return 1.0
+            def hardest(epsilon):
+                return 0.0
             """,
-            # The zero of the factor, for every negative epsilon.
+            # Where the two factors are far from 0.
             """
-            def surest(epsilon):
-                return -1 / epsilon if epsilon < 0 else 1.0
+            def hardest(epsilon):
+                return 0.5
             """,
-            # The least value of the loss in the place of where it is.
+            # The bump without its condition.
             """
-            def surest(epsilon):
-                return math.log(-epsilon) + 1 + epsilon if epsilon < -1 else 1.0
+            def hardest(epsilon):
+                return (epsilon - 1) / (2 * epsilon) if epsilon else 0.0
+            """,
+            # Where the added term alone pulls hardest.
+            """
+            def hardest(epsilon):
+                return 0.5 if epsilon > 1 else 0.0
             """,
         ),
     ),
