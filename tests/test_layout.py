@@ -461,6 +461,7 @@ def form(text: str, answers: dict | None) -> Iterator[str]:
     for block in fences(text):
         if block.info == "python" and not block.indent:
             yield from (f"line {block.line}: {said}" for said in randomness(block.source))
+            yield from (f"line {block.line}: {said}" for said in made_for_peers(block.source))
     for block in fences(text):
         if block.indent or (block.info == "python" and drawn.search(block.source)):
             if not block.indent:
@@ -687,6 +688,13 @@ def test_what_loss_files_share_has_one_text():
     texts = {relative(path): path.read_text() for path in LOSS_FILES}
     assert all(sum(head in text for text in texts.values()) > 1 for head in SHARED)
     assert list(shared(texts)) == []
+
+
+def made_for_peers(code: str) -> Iterator[str]:
+    """A call of another library is what a reader pastes; `compare` hands it what it takes."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and "from_numpy(" in str(node.value):
+            yield "from_numpy in a call: name its library in TORCH of lossbook/book/peers.py"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("lossbook/*.py")), ids=relative)
@@ -1164,6 +1172,7 @@ KNOWN = {1: THREE, 2: Answers(wrong=THREE.wrong, solution="2", hidden="assert tw
         (("experiments.rng(0)", "np.random.default_rng(0)"), "draw from experiments.rng"),
         (("experiments.rng(0)", "torch.randn(0)"), "torch.randn: draw from"),
         (("r = experiments", "split(x, random_state=0)\nr = experiments"), "random_state=: draw"),
+        (("r = experiments", 'x = "piq.tv(torch.from_numpy(x))"\nr = experiments'), "in TORCH of"),
         (("## Recipes", "## Derivation\n\n## Recipes"), "'## Recipes' is not the section after"),
         (('??? example "One"', '!!! example "One"'), "2 recipes: expected three to five"),
         (("    import torch\n", "    import numpy\n"), "a recipe: line 1: imports numpy"),

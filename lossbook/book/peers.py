@@ -28,6 +28,8 @@ TORCH = (
     "piq.",
     "torchmetrics.",
     "fvcore.",
+    "entmax.",
+    "pytorch_toolbelt.",
 )
 PEERS = "application/vnd.lossbook.peers+json"
 
