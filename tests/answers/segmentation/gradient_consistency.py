@@ -72,6 +72,15 @@ ANSWERS = {
         opposed = torch.cat([parts[:, :1], -0.9 * parts[:, :1], 0 * parts[:, :1]], dim=1)
         right = gradient_consistency_loss(masks, parts[:, :1])
         assert torch.allclose(color_consistency(masks, opposed), right), "channels may be opposed"
+        x, y = torch.meshgrid(torch.arange(16.0), torch.arange(12.0), indexing="xy")
+        core, pad = torch.from_numpy(draw.uniform(size=(2, 1, 6, 4))), torch.nn.functional.pad
+        masks = torch.cat([pad(core[:1], (2, 10, 3, 3)), pad(core[1:], (10, 2, 3, 3))])
+        picture = torch.stack([x.clamp(max=8), 0.8 * y, 0.8 * y])[None].double()
+        answer = color_consistency(masks, picture.expand(2, -1, -1, -1))
+        ways = [way[None, None].double() for way in (x, y)]
+        pairs = zip(masks.split(1), ways)
+        right = torch.cat([gradient_consistency_loss(m, way) for m, way in pairs])
+        assert torch.allclose(answer, right), "the longest gradient, at each pixel"
         """,
         wrong=(
             # Gray.
