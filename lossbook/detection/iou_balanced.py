@@ -21,7 +21,7 @@ def iou_balanced_classification_loss(
     where i is positive, and CE_i where it is background. The positives together cost what they
     cost without weights; those that overlap their object well get more of it. The weights,
     normalizer included, send no gradient to logits and IoUs: with it the sum would be plain cross
-    entropy again. They send one to `eta`.
+    entropy again. They send one to `eta`, which is 0 in the sum over the call.
 
     Args:
         logits: Unnormalized scores, class 0 the background, shape `(P, C)`. No softmax before
@@ -67,7 +67,7 @@ def iou_balanced_classification_loss(
     wide = torch.promote_types(logits.dtype, torch.float32)
     losses = _surprise(logits.to(wide), labels)
     # In logarithms neither the power of a small IoU nor the quotient of the sums leaves the dtype.
-    overlaps = ious.detach().to(wide)
+    overlaps = ious.detach().to(wide).where(labels > 0, 1)  # Background has no IoU.
     apart = overlaps <= 0
     eta = eta.to(wide) if isinstance(eta, Tensor) else float(eta)
     powers = (eta * overlaps.masked_fill(apart, 1).log()).masked_fill(apart & (eta > 0), -torch.inf)

@@ -174,7 +174,7 @@ def cases():
             gradient=balanced_slope,
             invariances={
                 "unit of the IoU": lambda z, y, u: (z, y, u / 2),
-                "IoU of the background": lambda z, y, u: (z, y, u.where(y > 0, 0.3)),
+                "IoU of the background": lambda z, y, u: (z, y, u.where(y > 0, math.nan)),
                 "shift of the logits": lambda z, y, u: (z + 0.75, y, u),
                 "order of the objects' classes": lambda z, y, u: (
                     torch.cat([z[:, :1], z[:, 1:].flip(1)], 1),

@@ -64,10 +64,12 @@ ANSWERS = {
             z = torch.from_numpy(draw.normal(size=(9, 3))).requires_grad_()
             u = torch.from_numpy(draw.uniform(0.2, 1, 9))
             y = torch.tensor([1, 2, 1, 2, 1] + [seed % 2] * 4)
-            w = weights_for(z, y, u, 1.5)
+            eta = seed / 2
+            w = weights_for(z, y, u, eta)
             assert abs(w.sum() - 9) < 1e-6, f"the weights add up to {w.sum().item():.3f}"
             (mine,) = torch.autograd.grad(Criterion(cross_entropy)(z, y, weights=w), z)
-            (theirs,) = torch.autograd.grad(iou_balanced_classification_loss(z, y, u).sum(), z)
+            balanced = iou_balanced_classification_loss(z, y, u, eta=eta).sum()
+            (theirs,) = torch.autograd.grad(balanced, z)
             cosine = F.cosine_similarity(mine.flatten(), theirs.flatten(), dim=0)
             assert cosine > 1 - 1e-9, f"on call {seed} the cosine is {cosine.item():.4f}"
         """,
@@ -83,6 +85,13 @@ ANSWERS = {
             def weights_for(logits, labels, ious, eta):
                 held = labels > 0
                 w = torch.where(held, ious**eta / (ious**eta)[held].mean(), 1)
+                return w * len(w) / w.sum()
+            """,
+            # The exponent of the paper, whatever is asked for.
+            """
+            def weights_for(logits, labels, ious, eta):
+                s = cross_entropy(logits, labels).detach()
+                w = iou_balanced_classification_loss(logits, labels, ious).detach() / s
                 return w * len(w) / w.sum()
             """,
             # The background weighed by its overlap as well.
