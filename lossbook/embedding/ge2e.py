@@ -18,8 +18,9 @@ def ge2e_softmax_loss(embeddings: Tensor, scale: float | Tensor, offset: float |
         S_k  = w cos(e, c_k) + b
         loss = -S_own + log sum_k exp(S_k)
 
-    Means are of the embeddings as given; only the cosine normalizes. The offset cancels. A zero
-    vector has cosine 0 with everything and gets no gradient through it.
+    Means are of the embeddings as given: longer ones weigh more in theirs. The paper scales each
+    to length 1 first. The offset cancels. A zero vector has cosine 0 with everything and gets no
+    gradient through it.
 
     Args:
         embeddings: Utterances by speaker, shape `(S, U, D)`, of any length.
@@ -62,8 +63,8 @@ def ge2e_contrast_loss(embeddings: Tensor, scale: float | Tensor, offset: float 
         S_k  = w cos(e, c_k) + b
         loss = 1 - sigmoid(S_own) + max over the other speakers of sigmoid(S_k)
 
-    Means are of the embeddings as given; only the cosine normalizes. A zero vector has cosine 0
-    with everything and gets no gradient through it.
+    Means are of the embeddings as given: longer ones weigh more in theirs. The paper scales each
+    to length 1 first. A zero vector has cosine 0 with everything and gets no gradient through it.
 
     Args:
         embeddings: Utterances by speaker, shape `(S, U, D)`, of any length.
