@@ -60,6 +60,8 @@ ANSWERS = {
             falls = (s * slope * slope).sum().item()
             assert abs(falls - (7 - least)) < 1e-9, f"a straight loss falls by {falls:.3f}"
         assert float(step_to(torch.tensor(2.5), torch.zeros(3), 2.5)) == 0, "stay at the minimum"
+        move = step_to(torch.tensor(2.5), torch.zeros(3), 1.0) * torch.zeros(3)
+        assert (move == 0).all(), "stay on a plateau"
         """,
         wrong=(
             # Over the length of the slope, not its square.
@@ -78,6 +80,11 @@ ANSWERS = {
             """
             def step_to(value, slope, least):
                 return (value - least) / (slope**2).sum()
+            """,
+            # Infinite on a plateau.
+            """
+            def step_to(value, slope, least):
+                return (value - least) / (slope**2).sum() if value > least else 0.0
             """,
             # The largest entry stands for the whole slope.
             """
