@@ -89,6 +89,11 @@ ANSWERS = {
             def variance(n, a):
                 return 4 / ((1 + a) ** 2 * n)
             """,
+            # A straight line between the two slopes.
+            """
+            def variance(n, a):
+                return (2 - a) / n
+            """,
             # A standard deviation.
             """
             def variance(n, a):
