@@ -327,6 +327,8 @@ def chapter(text: str) -> Iterator[str]:
             yield f"line {i}: $$ must stand on a line of its own"
         if len(re.findall(r"(?<!\\)\$", line)) % 2:  # Its second line might start like a list.
             yield f"line {i}: a formula that is broken over lines"
+        if re.match(r"\d+\. .*[.:;] \d+\. [a-z]", line):
+            yield f"line {i}: items of a list that were wrapped into one"
     yield from names(text)
     yield from exercises(text)
 
@@ -1048,6 +1050,7 @@ def test_a_reference_caught(change, paper, expected):
         (("## Exercises", ":::\nabc"), "Pandoc"),
         (("$$\n\\ell = |r|\n$$", "Thus $$\\ell = |r|$$."), "$$ must stand on a line of its own"),
         (("It is", "With $a\n- b$ it is"), "a formula that is broken over lines"),
+        (("It is", "1. it is; 2. it is not\n\nIt is"), "items of a list that were wrapped"),
         (("```python\nfrom", "```bash\nfrom"), "line 9: a fence of 'bash'"),
         (("```python\nfrom", "```\nfrom"), "a fence of ''"),
         (("```pycon", "```py\n\n```\n\n```pycon"), "an empty fence"),

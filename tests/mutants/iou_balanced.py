@@ -6,6 +6,7 @@ MUTANTS = edits(
         "iou_balanced_classification_loss": [
             ("a live normalizer", "losses.detach().log()", "losses.log()", "gradient"),
             ("a gradient to the IoU", "ious.detach()", "ious", "gradient"),
+            ("the background's IoU looked at", ".where(labels > 0, 1)  #", "  #", "invariances"),
             ("no normalizer", "powers + costs.logsumexp(0) - total", "powers", "value"),
             (
                 "1e-6 in the denominator",
