@@ -25,8 +25,8 @@ def center_loss(embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
         labels: Integer classes in [0, C), int64, shape `(N,)`.
 
     Returns:
-        The loss of each embedding, shape `(N,)`, in the dtype of `embeddings`; inf where it does
-        not fit that (in float16 at 512 coordinates of 16). The paper adds them up.
+        The loss of each embedding, shape `(N,)`, in the dtype of `embeddings`; inf where that
+        cannot hold it (in float16 at 512 coordinates of 16). The paper adds them up.
 
     Raises:
         ValueError: If `embeddings` or `centers` is not floating or not of two dimensions, the

@@ -126,6 +126,7 @@ def monai_overlap(**settings: Any) -> Callable[[Tensor, Tensor], Tensor]:
 
 FUSED = "torch has one kernel for the loss and one for its slope; the file shows the formula"
 DIGITS = "exact where p is nearly 1, which takes the other classes without the true one"
+INFINITE = "infinite logits must cost 0 on their side and inf on the other"
 CALL = "few kernels: the call's checks count, and Criterion's sum and division for one mean"
 UNITS = "vectors are scaled before they are squared, and a row's own score is kept out of its sum"
 

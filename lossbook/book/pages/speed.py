@@ -121,12 +121,12 @@ def _slower(found: Sequence[Mapping[str, Any]]) -> str:
     faster: dict[str, dict[str, str]] = {}
     for row in (r for r in found if r["threads"] == 1):
         eager = [
-            (result["ratio"], name)
+            (result["ratio"][1], name)
             for name, result in _timed(row)
             if _kind(name) in rivals and result["ratio"][2] < 0.95
         ]
         if eager:
-            (_, middle, _), name = min(eager)
+            middle, name = min(eager)
             cells = faster.setdefault(_name(row), {"why": row["slower"] or "not known"})
             cells[_place(row)] = f"{name} {middle:.2f}"
     places = [p for p in ("1 thread", "GPU") if any(p in cells for cells in faster.values())]
