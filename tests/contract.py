@@ -137,8 +137,8 @@ class Case:
             is demanded of each.
         facts: What the card states, at the first settings. "range": (low, high), both reached or
             approached by the adversarial inputs; "perfect" and "chance": (inputs, value), and in
-            words what the value of a chance depends on; "empty": (inputs, value), where no values
-            on an empty batch is not the answer; "convex": bool, in the first differentiable input.
+            words what the value depends on; "empty": (inputs, value), where no values on an empty
+            batch is not the answer; "convex": bool, in the first differentiable input.
         ranges: For each real-valued setting the interval from which its values are drawn, as
             numbers and as 0-d tensors: {"gamma": (0.0, 5.0)}. The ends are drawn too.
         near: Draws inputs next to the best prediction, at distances from 1 down to 1e-6 and at 0,

@@ -306,7 +306,7 @@ def cases():
             ],
             facts={
                 "range": (-math.log(4), 0.0),
-                "perfect": (UNIFORM, -math.log(4)),
+                "perfect": (UNIFORM, -math.log(4), "-log C, with C = 4"),
                 "convex": False,
             },
         ),

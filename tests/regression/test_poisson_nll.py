@@ -140,6 +140,7 @@ def cases():
                 "perfect": (
                     (real([math.log(7), -math.inf]), real([7.0, 0.0])),
                     np.array([7 - 7 * math.log(7), 0]),
+                    "k - k log k, with k = 7 and 0",
                 ),
                 "convex": True,
             },

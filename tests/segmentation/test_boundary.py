@@ -159,7 +159,7 @@ def cases():
             facts={
                 "range": (-math.inf, math.inf),
                 # The 3 x 3 pixels have 0, but for the one in the middle: -1, of 81.
-                "perfect": (PERFECT, -1 / 81),
+                "perfect": (PERFECT, -1 / 81, "a square of 3 x 3 in 9 x 9 pixels"),
                 "convex": True,
             },
         ),
